@@ -1,0 +1,167 @@
+"""The command line: ``bnnlib data`` and ``bnnlib study``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bnnlib.data import sources
+
+app = typer.Typer(
+    help="Binary neural networks, exact and readable: data sets and studies of the course.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+data_app = typer.Typer(help="Find and fetch data sets.", no_args_is_help=True)
+study_app = typer.Typer(help="List, run and show the studies that the book's figures come from.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(study_app, name="study")
+
+console = Console()
+
+Results = Annotated[
+    Path | None, typer.Option("--results", help="Folder of the results; the book's own (book/results) by default.")
+]
+StudyName = Annotated[str, typer.Argument(help="A study's name; `bnnlib study list` shows them.", show_default=False)]
+
+
+@data_app.command("status")
+def data_status() -> None:
+    """Shows where each data file lies, whether it is whole, and under which licence it comes. Downloads nothing.
+
+    Looked for, in this order: the folder that $BNNLIB_DATA names (read only), then the user's cache folder.
+    """
+    table = Table("data set", "file", "state", "where", "licence")
+    rows = sources.status()
+    for row in rows:
+        colour = {"ok": "green", "absent": "yellow", "corrupt": "red"}[row["state"]]
+        table.add_row(row["data set"], row["file"], f"[{colour}]{row['state']}[/]", row["where"], row["licence"])
+    console.print(table)
+    if any(row["state"] == "corrupt" for row in rows):
+        raise typer.Exit(1)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.", show_default=False)] = None,
+) -> None:
+    """Downloads data sets into the user's cache folder and verifies them. Files already at hand are not touched.
+
+    Example: `bnnlib data fetch FashionMNIST`
+    """
+    for name in names or sources.SOURCES:
+        for file in sources.source(name).files:
+            console.print(f"{name}/{file}: {sources.fetch(name, file, progress=True)}")
+
+
+@data_app.command("sample")
+def data_sample(
+    name: Annotated[str, typer.Argument(help="The data set to cut a sample from.")] = "FashionMNIST",
+) -> None:
+    """Makes the built-in sample again from the whole data set (for maintainers; the result is the same to the byte)."""
+    from bnnlib.data import samples
+
+    for path in samples.make(name):
+        console.print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+@study_app.command("list")
+def study_list(results: Results = None) -> None:
+    """Lists the studies, what each asks, and how many of its runs are finished."""
+    from bnnlib import studies
+
+    table = Table("study", "question", "finished", "epochs in all")
+    for study in studies.STUDIES.values():
+        done = _store(study.name, results).finished()
+        total = sum(run.settings.epochs for run in study.runs)
+        table.add_row(
+            study.name, study.question, f"{len(done & {r.id for r in study.runs})} of {len(study.runs)}", f"{total:,}"
+        )
+    console.print(table)
+
+
+@study_app.command("run")
+def study_run(
+    name: StudyName,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, each in a process of its own.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each run; part of what makes it repeatable.")] = 1,
+    only: Annotated[list[str] | None, typer.Option("--run", help="Only this run id (may be repeated).")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    results: Results = None,
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints of unfinished runs.")] = Path("_build/studies"),
+) -> None:
+    """Runs what is unfinished of a study.
+
+    Stop it at any time: finished runs are skipped and an interrupted run goes on from its last whole epoch.
+
+    Example: `bnnlib study run fashion-binaryconnect --workers 2 --threads 1`
+    """
+    from bnnlib import studies
+
+    study = studies.get(name)
+    store = _store(name, results)
+    epochs = {run.id: run.settings.epochs for run in study.runs}
+    todo = [run.id for run in study.runs if run.id not in store.finished() and (only is None or run.id in only)]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, speed_estimate_period=3600) as progress:
+        whole = progress.add_task(f"{name}, epochs", total=sum(epochs[run_id] for run_id in todo))
+        seen: dict[str, int] = {}
+
+        def on_epoch(run_id: str, epoch: int, of: int, validation: float) -> None:
+            seen[run_id] = epoch
+            progress.update(whole, completed=sum(seen.values()))
+            progress.console.print(f"{run_id}  epoch {epoch:>2}/{of}  validation {validation:.2f} %", highlight=False)
+
+        def on_run(run_id: str) -> None:
+            seen[run_id] = epochs[run_id]
+            progress.update(whole, completed=sum(seen.values()))
+            progress.console.print(f"[green]finished[/] {run_id}", highlight=False)
+
+        done = studies.execute(
+            study, store, work, workers=workers, threads=threads, only=only, device=device, on_epoch=on_epoch, on_run=on_run
+        )
+    console.print(f"{len(done)} runs done now, {len(store.finished())} of {len(study.runs)} finished: {store.runs_file}")
+
+
+@study_app.command("show")
+def study_show(name: StudyName, results: Results = None) -> None:
+    """Shows a study's finished runs: accuracy of each, then mean and 95 % interval over seeds for each arm."""
+    from bnnlib import studies
+    from bnnlib.report import summarise
+
+    study = studies.get(name)
+    runs = _store(name, results).runs()
+    console.print(study.question)
+    if not len(runs):
+        console.print(f"No run is finished yet: bnnlib study run {name}")
+        return
+    value = "test_accuracy" if study.test else "validation_accuracy"
+    for frame in (runs.reset_index()[["run", "reported_epoch", value, "train_seconds", "commit"]], summarise(runs, value)):
+        table = Table(*map(str, frame.reset_index(drop="run" in frame).columns))
+        for row in frame.reset_index(drop="run" in frame).itertuples(index=False):
+            table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
+        console.print(table)
+
+
+def _store(name: str, results: Path | None):
+    from bnnlib import studies
+
+    return studies.ResultsStore((results or studies.results_folder()) / name)
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one line and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, KeyError, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Where the files of a data set come from, and the promise that they are the right ones.
+
+A file is looked for in `$BNNLIB_DATA` (read only: never written to), then in the user's cache folder, then fetched from
+the official address into the cache. Whatever is found is compared with a pinned SHA-256 before it is used.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+
+__all__ = ["SOURCES", "DataCorrupt", "DataNotFound", "Source", "cache_folder", "fetch", "find", "status"]
+
+CONNECT_SECONDS = 15
+
+
+class DataNotFound(FileNotFoundError):
+    """A data set is at none of the places where it is looked for; the message names them and says what to do."""
+
+
+class DataCorrupt(ValueError):
+    """A data file has another content than it should; the message gives both checksums."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as files.
+
+    Attributes:
+        name: the folder's name below a data root, and the name in messages.
+        url: official address; file names are appended to it.
+        files: path below the folder -> SHA-256 of the file as distributed.
+        licence: in a few words, for `bnnlib data status`.
+    """
+
+    name: str
+    url: str
+    files: Mapping[str, str]
+    licence: str
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            "FashionMNIST",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            {
+                "raw/train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "raw/train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "raw/t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "raw/t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            },
+            "MIT, Zalando SE 2017",
+        ),
+        Source(
+            "MNIST",
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            {
+                "raw/train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                "raw/train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                "raw/t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                "raw/t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            },
+            "CC BY-SA 3.0, Y. LeCun and C. Cortes",
+        ),
+    )
+}
+
+
+def source(name: str) -> Source:
+    """The source of that name, or a ValueError that lists the known ones."""
+    if name not in SOURCES:
+        raise ValueError(f"no data set {name!r}; known: {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for bnnlib's downloads (for example ``~/.cache/bnnlib``)."""
+    return Path(pooch.os_cache("bnnlib"))
+
+
+def data_folder() -> Path | None:
+    """The folder that `$BNNLIB_DATA` names, if it is set."""
+    named = os.environ.get("BNNLIB_DATA", "").strip()
+    return Path(named).expanduser() if named else None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(path: Path, expected: str) -> Path:
+    """The path, once its content has the expected SHA-256.
+
+    Raises:
+        DataCorrupt: it has another.
+    """
+    received = sha256(path)
+    if received != expected:
+        raise DataCorrupt(
+            f"{path} is truncated or altered: expected SHA-256 {expected}, received {received} "
+            f"({path.stat().st_size:,} bytes). Delete it and run `bnnlib data fetch`, or put the official file there."
+        )
+    return path
+
+
+def find(name: str, file: str) -> Path | None:
+    """Where a file of a data set lies now, verified, or None; nothing is downloaded."""
+    wanted = source(name)
+    for root in (data_folder(), cache_folder()):
+        if root is not None and (path := root / name / file).is_file():
+            return verified(path, wanted.files[file])
+    return None
+
+
+def fetch(name: str, file: str, *, progress: bool = False) -> Path:
+    """A file of a data set: found, or downloaded into the cache folder, verified, and put in place in one step.
+
+    Raises:
+        DataNotFound: it is at none of the three places.
+        DataCorrupt: what was found or received has another SHA-256.
+    """
+    if (path := find(name, file)) is not None:
+        return path
+    wanted = source(name)
+    url = wanted.url + Path(file).name
+    target = cache_folder() / name / file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        downloader = pooch.HTTPDownloader(timeout=CONNECT_SECONDS, progressbar=_Bar(Path(file).name) if progress else False)
+        return Path(
+            pooch.retrieve(url, wanted.files[file], fname=target.name, path=target.parent, downloader=downloader)
+        )
+    except ValueError as error:  # pooch: the hash of what was received differs
+        raise DataCorrupt(f"{url} sent another file than expected ({error})") from error
+    except OSError as error:
+        folder = data_folder()
+        raise DataNotFound(
+            f"{name}/{file} was not found. Looked in:\n"
+            f"  1. $BNNLIB_DATA: {folder / name / file if folder else 'not set'}\n"
+            f"  2. the cache folder: {target}\n"
+            f"  3. {url}: {type(error).__name__}: {error}\n"
+            f"What to do: connect to the network and run `bnnlib data fetch {name}`; or put the official files below a "
+            f"folder as {name}/{file} and name that folder in the environment variable BNNLIB_DATA; or use "
+            f'profile="quick", which needs no download.'
+        ) from error
+
+
+def status() -> list[dict[str, str]]:
+    """For every file of every data set: where it lies, or why it can't be used. Downloads nothing."""
+    rows = []
+    for name, known in SOURCES.items():
+        for file in known.files:
+            try:
+                path = find(name, file)
+                state, where = ("ok", str(path)) if path else ("absent", "run: bnnlib data fetch " + name)
+            except DataCorrupt as error:
+                state, where = "corrupt", str(error)
+            rows.append({"data set": name, "file": file, "state": state, "where": where, "licence": known.licence})
+    return rows
+
+
+class _Bar:
+    """The progress bar that pooch expects (tqdm's methods), drawn by rich."""
+
+    def __init__(self, name: str):
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+        self._progress = Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._task = self._progress.add_task(name, total=None)
+        self._progress.start()
+        self.total = 0
+
+    def update(self, count: int) -> None:
+        self._progress.update(self._task, advance=count, total=self.total or None)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self._progress.stop()

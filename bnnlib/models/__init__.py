@@ -1,0 +1,23 @@
+"""The networks of the studies. Each takes a method and builds itself from it; `float` is a method too."""
+
+from typing import Any
+
+from torch import nn
+
+from bnnlib.models.compact_cnn import CompactCNN
+from bnnlib.models.mlp import MLP
+
+__all__ = ["MLP", "MODELS", "CompactCNN", "build"]
+
+MODELS: dict[str, type[nn.Module]] = {"compact-cnn": CompactCNN, "mlp": MLP}
+
+
+def build(name: str, method, **options: Any) -> nn.Module:
+    """The network of that name under a method.
+
+    Raises:
+        ValueError: the name is unknown; the known ones are listed.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no model {name!r}; known: {', '.join(MODELS)}")
+    return MODELS[name](method, **options)

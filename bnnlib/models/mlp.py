@@ -1,0 +1,45 @@
+"""The classic multilayer perceptron."""
+
+import torch
+from torch import Tensor, nn
+
+from bnnlib import catalogue
+from bnnlib.models.blocks import Builder
+
+
+class MLP(nn.Module):
+    """784-1024-1024-10 by default, batch norm after each layer, built under a method.
+
+    Args:
+        method: a name of ``bnnlib.methods`` or a record.
+        classes: number of classes.
+        features: values of one input, flattened.
+        width, hidden: width and number of the hidden layers.
+        dropout: share of hidden activations dropped in training, in [0, 1).
+
+    Shapes: input (N, ...) with ``features`` values each, float32; output (N, classes) scores.
+    """
+
+    def __init__(
+        self,
+        method="float",
+        *,
+        classes: int = 10,
+        features: int = 784,
+        width: int = 1024,
+        hidden: int = 2,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), received {dropout}")
+        build = Builder(catalogue.get(method), depth=hidden + 1)
+        layers: list[nn.Module] = []
+        for inputs in [features] + [width] * (hidden - 1):
+            layers += build.linear(inputs, width)
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        self.layers = nn.Sequential(*layers, *build.linear(width, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(torch.flatten(x, 1))

@@ -1,0 +1,50 @@
+"""Means and intervals over seeds."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+__all__ = ["MIN_FOR_INTERVAL", "half_width", "paired_difference", "summarise"]
+
+MIN_FOR_INTERVAL = 4  # three seeds show their points, no interval
+
+
+def half_width(values: Iterable[float], level: float = 0.95) -> float:
+    """Half the width of Student's interval for the mean: t * s / sqrt(n). NaN for fewer than two values.
+
+    It covers the choice of seed only, not that of the test samples.
+    """
+    values = np.asarray(list(values), float)
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def summarise(runs: pd.DataFrame, value: str = "test_accuracy", by: str = "arm") -> pd.DataFrame:
+    """Mean and 95 % half-width over the seeds of each arm, in order of appearance.
+
+    Groups of three seeds or fewer get no interval (NaN); their smallest and largest value stand beside the mean.
+    """
+    rows = []
+    for name, group in runs.groupby(by, sort=False):
+        values = group[value].to_numpy(float)
+        wide = half_width(values) if len(values) >= MIN_FOR_INTERVAL else float("nan")
+        rows.append({by: name, "seeds": len(values), "mean": values.mean(), "± 95 %": wide, "least": values.min(), "most": values.max()})
+    return pd.DataFrame(rows).set_index(by)
+
+
+def paired_difference(runs: pd.DataFrame, one: str, other: str, value: str = "test_accuracy") -> tuple[float, float]:
+    """Mean and 95 % half-width of ``one - other``, paired by seed.
+
+    Raises:
+        ValueError: the arms have fewer than two seeds in common.
+    """
+    table = runs.pivot_table(index="seed", columns="arm", values=value)
+    missing = {one, other} - set(table.columns)
+    pairs = table[[one, other]].dropna() if not missing else table.iloc[:0]
+    if len(pairs) < 2:
+        raise ValueError(f"{one!r} and {other!r} have {len(pairs)} seeds in common, two are needed; arms: {', '.join(table.columns)}")
+    difference = pairs[one] - pairs[other]
+    return float(difference.mean()), half_width(difference)

@@ -1,0 +1,30 @@
+"""Studies: lists of runs with a question, run anywhere, resumable, their results in plain files."""
+
+from pathlib import Path
+
+from bnnlib.studies.execute import execute, run_one
+from bnnlib.studies.fashion import ABLATION, METHODS
+from bnnlib.studies.mnist import REGULARISATION
+from bnnlib.studies.run import Run, Study
+from bnnlib.studies.store import ResultsStore
+
+__all__ = ["STUDIES", "ResultsStore", "Run", "Study", "execute", "get", "run_one"]
+
+STUDIES: dict[str, Study] = {study.name: study for study in (METHODS, ABLATION, REGULARISATION)}
+
+
+def get(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ValueError: there is none; the known ones are listed.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"no study {name!r}; known: {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
+def results_folder() -> Path:
+    """Where the course keeps its results: ``book/results`` of the source tree, else below the current folder."""
+    tree = Path(__file__).parent.parent.parent / "book"
+    return (tree if tree.is_dir() else Path.cwd()) / "results"

@@ -1,0 +1,179 @@
+"""Running studies: several runs side by side, each resumable, nothing lost to a kill but the running epoch."""
+
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnnlib import data
+from bnnlib.layers import weights_as
+from bnnlib.studies.provenance import peak_memory_mb, provenance
+from bnnlib.studies.run import Run, Study
+from bnnlib.studies.store import ResultsStore
+from bnnlib.training import FitResult, accuracy, fit, reestimate_batch_norm, scores, seeded
+
+__all__ = ["execute", "run_one"]
+
+ENSEMBLE = 16  # sampled networks whose scores are averaged
+
+EpochCallback = Callable[[str, int, int, float], None]
+
+
+def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: EpochCallback | None = None) -> None:
+    """Trains one run, or what is left of it, and stores its results.
+
+    Args:
+        work: folder for the checkpoint while the run is unfinished.
+        on_epoch: called with (run id, epoch, epochs, validation accuracy in percent).
+    """
+    begun = time.time()
+    splits = data.load(run.dataset, run.profile, train_size=run.train_size, test=study.test)
+    checkpoint = work / study.name / f"{run.id}.pt"
+
+    def tell(record) -> None:
+        if on_epoch is not None:
+            on_epoch(run.id, record.epoch, run.settings.epochs, record.validation_accuracy)
+
+    model = run.build_model()
+    method = run.build_method()
+    result = fit(model, method, splits, run.settings, checkpoint=checkpoint, on_epoch=tell)
+    epochs = result.history.frame()
+    described = run.describe()
+    settings = described.pop("settings")
+    row = {
+        **described,
+        **settings,
+        "reported_epoch": result.epoch,
+        "validation_accuracy": epochs["validation_accuracy"][result.epoch - 1],
+        "test_accuracy": epochs["test_accuracy"][result.epoch - 1] if study.test else None,
+        "best_test_epoch_accuracy": epochs["test_accuracy"].max() if study.test else None,
+        **(_other_forms(result, splits, run, method.stochastic) if study.test and method.weight_bits == 1 else {}),
+        "train_seconds": round(epochs["train_seconds"].sum(), 1),
+        "seconds": round(time.time() - begun, 1),
+        "peak_memory_mb": round(peak_memory_mb()),
+        **provenance(run.settings.device),
+    }
+    latent = result.model.state_dict() if run.settings.seed == 0 and run.arm in study.checkpoints else None
+    store.add(run.id, row, epochs, _outputs(result, splits, run.arm in study.scores), latent)
+    checkpoint.unlink(missing_ok=True)
+
+
+def execute(
+    study: Study,
+    store: ResultsStore,
+    work: Path,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    only: Iterable[str] | None = None,
+    device: str = "auto",
+    on_epoch: EpochCallback | None = None,
+    on_run: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Runs what is unfinished of a study, ``workers`` runs side by side with ``threads`` threads each.
+
+    Returns the ids of the runs done now. Finished ones are skipped, interrupted ones go on from their checkpoint.
+
+    Raises:
+        ValueError: ``only`` names a run that the study doesn't have.
+    """
+    by_id = {run.id: run.on(device) for run in study.runs}
+    if only is not None and (unknown := set(only) - set(by_id)):
+        raise ValueError(f"study {study.name} has no run {', '.join(sorted(unknown))}; known: {', '.join(by_id)}")
+    wanted = set(by_id if only is None else only) - store.finished()
+    todo = [run_id for run_id in by_id if run_id in wanted]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # inherited by the workers: waiting threads must not spin
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
+        news = manager.Queue()
+        futures = {pool.submit(_worker, study, by_id[run_id], store, work, threads, news): run_id for run_id in todo}
+        pending = set(futures)
+        try:
+            while pending:
+                _relay(news, on_epoch)
+                for future in [f for f in pending if f.done()]:
+                    pending.remove(future)
+                    future.result()
+                    _relay(news, on_epoch)
+                    if on_run is not None:
+                        on_run(futures[future])
+                time.sleep(0.2)
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
+    return todo
+
+
+def _worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int, news) -> None:
+    torch.set_num_threads(threads)
+    run_one(study, run, store, work, on_epoch=lambda *what: news.put(what))
+
+
+def _relay(news, on_epoch: EpochCallback | None) -> None:
+    while True:
+        try:
+            what = news.get_nowait()
+        except queue.Empty:
+            return
+        if on_epoch is not None:
+            on_epoch(*what)
+
+
+def _other_forms(result: FitResult, splits: data.ImageSplits, run: Run, stochastic: bool) -> dict[str, float]:
+    """Test accuracies, in percent, of the reported epoch's network with other weights and other batch-norm statistics.
+
+    ``as_trained`` means the running statistics of training; ``reestimated`` those under the weights evaluated.
+    """
+    model, test = result.model, splits.test
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    figures = {}
+
+    def measured() -> Tensor:
+        return scores(model, test, splits)
+
+    for form in ("binary", "real"):
+        with weights_as(model, form):
+            model.load_state_dict(result.trained_statistics, strict=False)
+            figures[f"test_{form}_as_trained"] = accuracy(measured().argmax(1), test.labels)
+            reestimate_batch_norm(model, splits)
+            figures[f"test_{form}_reestimated"] = accuracy(measured().argmax(1), test.labels)
+        model.load_state_dict(kept)
+    if stochastic:
+        seeded(run.settings.seed, run.settings.epochs + 1)
+        single, total = [], 0
+        model.load_state_dict(result.trained_statistics, strict=False)  # those of sampled weights
+        with weights_as(model, "sampled"):
+            for _ in range(ENSEMBLE):
+                drawn = measured()
+                single.append(accuracy(drawn.argmax(1), test.labels))
+                total = total + drawn
+        model.load_state_dict(kept)
+        figures["test_sampled_mean"] = float(np.mean(single))
+        figures["test_ensemble"] = accuracy(total.argmax(1), test.labels)
+    return figures
+
+
+def _outputs(result: FitResult, splits: data.ImageSplits, with_scores: bool) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for name, images, scored in (
+        ("validation", splits.validation, result.validation_scores),
+        ("test", splits.test, result.test_scores),
+    ):
+        if scored is None:
+            continue
+        arrays[f"{name}_ids"] = images.ids.numpy().astype(np.int32)
+        arrays[f"{name}_labels"] = images.labels.numpy().astype(np.uint8)
+        arrays[f"{name}_predicted"] = scored.argmax(1).numpy().astype(np.uint8)
+        if with_scores:
+            arrays[f"{name}_scores"] = scored.numpy().astype(np.float16)
+    for layer, rows in result.history.histograms.items():
+        arrays[f"histogram/{layer}"] = np.array(rows, np.int32)
+    return arrays

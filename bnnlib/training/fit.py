@@ -1,0 +1,251 @@
+"""The training loop, the same for every method."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bnnlib import catalogue
+from bnnlib.catalogue import Method
+from bnnlib.data import ImageSet, ImageSplits
+from bnnlib.layers import binary_layers
+from bnnlib.losses import LOSSES
+from bnnlib.training.augment import augmented
+from bnnlib.training.evaluate import accuracy, reestimate_batch_norm, scores
+from bnnlib.training.record import EpochRecord, History, LatentWatch
+from bnnlib.training.settings import Settings
+
+__all__ = ["FitResult", "fit"]
+
+SELECTION_SIZE = 5000  # with fewer validation images an epoch is not chosen: the last one of the schedule is reported
+
+
+@dataclass
+class FitResult:
+    """A trained network and how it got there.
+
+    Attributes:
+        model: the network that was evaluated: weights and batch-norm statistics of the reported epoch, on the CPU.
+        trained_statistics: its batch-norm buffers as training left them, before any re-estimation.
+        epoch: the reported epoch: of the best validation accuracy (the first of equals), or the last.
+        history: every epoch.
+        validation_scores, test_scores: (N, classes) float32 at the reported epoch; the latter None without a test split.
+    """
+
+    model: nn.Module
+    trained_statistics: dict[str, Tensor]
+    epoch: int
+    history: History
+    validation_scores: Tensor
+    test_scores: Tensor | None
+
+
+def fit(
+    model: nn.Module,
+    method: str | Method,
+    splits: ImageSplits,
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: Callable[[int, int, int], None] | None = None,
+) -> FitResult:
+    """Trains a network under a method.
+
+    The same arguments give the same result on the same machine with the same number of threads, interrupted or not.
+
+    Args:
+        model: built for ``method``; changed in place. Its initial weights are the caller's (see :func:`seeded`).
+        method: a name of ``bnnlib.methods`` or a record.
+        splits: the data; the test split is only ever evaluated, never used for a choice.
+        settings: see :class:`~bnnlib.training.Settings`.
+        checkpoint: a file that is rewritten (atomically) after every epoch; if it exists, training goes on from it.
+        on_epoch: called with each new record.
+        on_step: called with (epoch, step, steps in the epoch).
+
+    Raises:
+        ValueError: the training set is smaller than a batch; a checkpoint belongs to other settings.
+        FloatingPointError: the loss is no longer finite.
+    """
+    method = catalogue.get(method)
+    steps = len(splits.train) // settings.batch_size
+    if steps < 1:
+        raise ValueError(f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} images)")
+    fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
+    loss_of = LOSSES[method.loss]
+    raw = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(_parameter_groups(raw, method, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: (1 + math.cos(math.pi * t / (steps * settings.epochs))) / 2)
+    wrapped, optimizer = fabric.setup(raw, optimizer)
+
+    run = _Progress(raw, optimizer, schedule, settings, method)
+    if checkpoint is not None and checkpoint.exists():
+        run.restore(checkpoint)
+    watch = LatentWatch(raw)
+    if not run.history.epochs:
+        run.history.histograms = {name: [row] for name, row in watch.histograms().items()}
+
+    for epoch in range(len(run.history.epochs) + 1, settings.epochs + 1):
+        seeded(settings.seed, epoch)
+        order = torch.randperm(len(splits.train))
+        losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
+        raw.train()
+        begun = time.perf_counter()
+        for step in range(steps):
+            batch = splits.train[order[step * settings.batch_size : (step + 1) * settings.batch_size]]
+            images = splits.normalise(augmented(batch.images, settings.augment))
+            images = images.to(fabric.device, memory_format=torch.channels_last)
+            labels = batch.labels.to(fabric.device)
+            outputs = wrapped(images)
+            loss = loss_of(outputs.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            schedule.step()
+            method.step_done(raw)
+            losses += loss.detach().cpu()
+            right += (outputs.argmax(1) == labels).sum().cpu()
+            if on_step is not None:
+                on_step(epoch, step + 1, steps)
+        seconds = time.perf_counter() - begun
+        loss = losses.item() / steps
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the training loss is {loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
+                f"{settings.learning_rate:g}) or look for NaN in the data"
+            )
+        record = run.evaluated(
+            splits,
+            loss_of,
+            {
+                "epoch": epoch,
+                "train_seconds": seconds,
+                "train_loss": loss,
+                "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
+                "learning_rate": settings.learning_rate * schedule.lr_lambdas[0](epoch * steps),
+                "flips": watch.flips(),
+                "saturated": watch.saturated(),
+            },
+        )
+        for name, row in watch.histograms().items():
+            run.history.histograms[name].append(row)
+        if checkpoint is not None:
+            run.save(checkpoint)
+        if on_epoch is not None:
+            on_epoch(record)
+
+    raw.load_state_dict(run.best["state"])
+    best = run.best
+    return FitResult(
+        model=raw.cpu().eval(),
+        trained_statistics=best["trained_statistics"],
+        epoch=best["epoch"],
+        history=run.history,
+        validation_scores=best["validation_scores"],
+        test_scores=best["test_scores"],
+    )
+
+
+def seeded(seed: int, epoch: int = 0) -> None:
+    """Seeds torch's generator for an epoch of a run; epoch 0 is for the initial weights.
+
+    Each epoch starts from a seed of its own, so that a resumed run draws what an uninterrupted one would.
+    """
+    torch.manual_seed(seed * 1_000_003 + epoch)
+
+
+class _Progress:
+    """Everything a training needs to go on: weights, optimiser, schedule, records, and the best epoch so far."""
+
+    def __init__(self, model: nn.Module, optimizer, schedule, settings: Settings, method: Method):
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.method = method
+        self.described = {"settings": asdict(settings), "method": method.name}
+        self.history = History()
+        self.best: dict = {}
+
+    def evaluated(self, splits: ImageSplits, loss_of: Callable, figures: dict) -> EpochRecord:
+        """Evaluates the epoch that has just ended, keeps it if it is the best so far, and returns its record."""
+        trained = {name: value.detach().cpu().clone() for name, value in self.model.named_buffers()}
+        if self.method.stochastic:  # the running statistics belong to sampled weights, not to those evaluated
+            reestimate_batch_norm(self.model, splits)
+        validation = scores(self.model, splits.validation, splits)
+        test = scores(self.model, splits.test, splits) if splits.test is not None else None
+        record = EpochRecord(
+            **figures,
+            validation_loss=loss_of(validation, splits.validation.labels).item(),
+            validation_accuracy=_accuracy(validation, splits.validation),
+            test_accuracy=None if test is None else _accuracy(test, splits.test),
+        )
+        self.history.epochs.append(record)
+        chosen = len(splits.validation) >= SELECTION_SIZE
+        if not self.best or not chosen or record.validation_accuracy > self.best["validation_accuracy"]:
+            self.best = {
+                "epoch": record.epoch,
+                "validation_accuracy": record.validation_accuracy,
+                "state": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
+                "trained_statistics": trained,
+                "validation_scores": validation,
+                "test_scores": test,
+            }
+        self.model.load_state_dict(trained, strict=False)
+        return record
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(
+            {
+                **self.described,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"},
+                "epochs": [asdict(record) for record in self.history.epochs],
+                "histograms": self.history.histograms,
+                "best": self.best,
+            },
+            partial,
+        )
+        os.replace(partial, path)
+
+    def restore(self, path: Path) -> None:
+        kept = torch.load(path, weights_only=True)
+        if any(kept[key] != self.described[key] for key in self.described):
+            raise ValueError(
+                f"checkpoint {path} belongs to another training: it holds {kept['method']} with {kept['settings']}, "
+                f"wanted is {self.described['method']} with {self.described['settings']}; delete it or name another file"
+            )
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.schedule.load_state_dict(kept["schedule"])
+        self.history = History([EpochRecord(**record) for record in kept["epochs"]], kept["histograms"])
+        self.best = kept["best"]
+
+
+def _accuracy(scored: Tensor, images: ImageSet) -> float:
+    return accuracy(scored.argmax(1), images.labels)
+
+
+def _parameter_groups(model: nn.Module, method: Method, settings: Settings) -> list[dict]:
+    """A group for the real parameters, and one for each latent weight with its own learning rate."""
+    latent = {layer.weight: layer for _, layer in binary_layers(model)}
+    real = [p for p in model.parameters() if p not in latent]
+    groups = [{"params": real, "lr": settings.learning_rate, "weight_decay": settings.weight_decay}] if real else []
+    for weight in latent:
+        factor = method.update_scale(weight) if method.update_scale else 1.0
+        groups.append({"params": [weight], "lr": settings.learning_rate * factor, "weight_decay": 0.0})
+    return groups
+
+
+def _accelerator(device: str) -> str:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError('device "cuda" is not available on this machine; use "auto" or "cpu"')
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError('device "mps" is not available on this machine; use "auto" or "cpu"')
+    return {"cuda": "gpu"}.get(device, device)
