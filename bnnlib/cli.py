@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bnnlib.data import sources
-
 app = typer.Typer(
     help="Binary neural networks, exact and readable: data sets and studies of the course.",
     no_args_is_help=True,
@@ -36,6 +34,8 @@ def data_status() -> None:
 
     Looked for, in this order: the folder that $BNNLIB_DATA names (read only), then the user's cache folder.
     """
+    from bnnlib.data import sources
+
     table = Table("data set", "file", "state", "where", "licence")
     rows = sources.status()
     for row in rows:
@@ -54,6 +54,8 @@ def data_fetch(
 
     Example: `bnnlib data fetch FashionMNIST`
     """
+    from bnnlib.data import sources
+
     for name in names or sources.SOURCES:
         for file in sources.source(name).files:
             console.print(f"{name}/{file}: {sources.fetch(name, file, progress=True)}")

@@ -8,10 +8,11 @@ from bnnlib.models.blocks import Builder
 
 
 class CompactCNN(nn.Module):
-    """Four 3x3 convolutions (32, 64, 64, 64 channels; pooling after all but the second), linear 256, linear classes.
+    """Four 3x3 convolutions (32, 32, 64, 64 channels; pooling after all but the second), linear 256, linear classes.
 
     Built under a method: its quantizers, block order and real layers. Batch norm after each layer, the last included.
-    For 28x28 grey images and ten classes: 243,444 parameters, about 13 million multiply-accumulates an image.
+    For 28x28 grey images and ten classes: 215,732 parameters, 214,816 of them weights, and 7.6 million
+    multiply-accumulates an image.
 
     Args:
         method: a name of ``bnnlib.methods`` or a record.
@@ -29,8 +30,8 @@ class CompactCNN(nn.Module):
         build = Builder(catalogue.get(method), depth=6)
         self.features = nn.Sequential(
             *build.conv(channels, 32, pool=True),
-            *build.conv(32, 64),
-            *build.conv(64, 64, pool=True),
+            *build.conv(32, 32),
+            *build.conv(32, 64, pool=True),
             *build.conv(64, 64, pool=True),
         )
         self.classifier = nn.Sequential(*build.linear(64 * (size // 8) ** 2, 256), *build.linear(256, classes))

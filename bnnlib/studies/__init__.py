@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from bnnlib.studies.execute import execute, run_one
-from bnnlib.studies.fashion import ABLATION, METHODS
+from bnnlib.studies.fashion import ABLATION, METHODS, TUNING
 from bnnlib.studies.mnist import REGULARISATION
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
 __all__ = ["STUDIES", "ResultsStore", "Run", "Study", "execute", "get", "run_one"]
 
-STUDIES: dict[str, Study] = {study.name: study for study in (METHODS, ABLATION, REGULARISATION)}
+STUDIES: dict[str, Study] = {study.name: study for study in (TUNING, METHODS, ABLATION, REGULARISATION)}
 
 
 def get(name: str) -> Study:

@@ -34,6 +34,38 @@ METHODS = Study(
 )
 
 
+def _tuning() -> list[Run]:
+    stochastic, deterministic = "binaryconnect-stochastic", "binaryconnect-deterministic"
+    grid = [
+        # method, learning rate, augmentation, batch size, changes to the method
+        (deterministic, 3e-4, "none", 128, {}),
+        (deterministic, 3e-3, "none", 128, {}),
+        (deterministic, 1e-3, "none", 128, {}),
+        (deterministic, 1e-3, "none", 128, {"loss": "cross_entropy"}),
+        (deterministic, 1e-3, "none", 64, {}),
+        (deterministic, 1e-3, "flip", 128, {}),
+        (stochastic, 1e-3, "none", 128, {}),
+        (stochastic, 3e-3, "none", 128, {}),
+        ("float", 2e-3, "none", 128, {}),
+        ("float", 2e-3, "flip", 128, {}),
+        ("float", 2e-3, "shift-flip", 128, {}),
+    ]
+    runs = []
+    for method, rate, augment, batch, changes in grid:
+        arm = f"{method}, {rate:g}, {augment}, batch {batch}" + "".join(f", {v}" for v in changes.values())
+        settings = Settings(epochs=15, learning_rate=rate, augment=augment, batch_size=batch)
+        runs.append(_run(arm, method, settings, seed=100, **changes))
+    return runs
+
+
+TUNING = Study(
+    name="fashion-tuning",
+    question="Which learning rate, augmentation and batch size? (Validation only, one seed that no other study uses.)",
+    runs=tuple(_tuning()),
+    test=False,
+)
+
+
 def _ablation(seed: int) -> list[Run]:
     stochastic, deterministic = "binaryconnect-stochastic", "binaryconnect-deterministic"
     return [

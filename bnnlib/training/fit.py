@@ -205,7 +205,7 @@ class _Progress:
                 **self.described,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "schedule": {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"},
+                "schedule": self.schedule.state_dict(),
                 "epochs": [asdict(record) for record in self.history.epochs],
                 "histograms": self.history.histograms,
                 "best": self.best,

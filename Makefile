@@ -1,0 +1,64 @@
+# The course's commands. `make` alone explains them.
+
+PYTHON ?= python3
+VENV   := .venv
+# Threads that wait must not spin: a second job on the machine would slow them down twentyfold.
+export OMP_WAIT_POLICY := PASSIVE
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONUTF8 := 1
+# PyTorch's CPU build, where plain pip would fetch gigabytes of CUDA packages: see README.md.
+TORCH_INDEX ?=
+PROFILE ?= quick
+
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test test-deep store lab html lint clean
+
+help: ## Show this help
+	@echo "bnnlib: a course on binary neural networks that runs. Commands:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON=$(PYTHON) (>= 3.11)  PROFILE=quick|full (for book)  TORCH_INDEX=URL (see README.md)"
+
+setup: $(VENV)/.package ## Set up the virtual environment, the pinned packages and the compiled extension
+
+$(VENV)/.requirements: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "bnnlib needs Python >= 3.11, $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.11"; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned packages (a few minutes the first time) ..."
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.requirements pyproject.toml meson.build bnnlib/kernels/meson.build
+	@echo "Compiling and installing bnnlib ..."
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+book: setup ## Execute a copy of every chapter and render the book from it: _build/html/index.html
+	@python tools/book.py execute --profile $(PROFILE)
+	@python tools/book.py render --executed
+	@echo "The book: _build/html/index.html"
+
+html: setup ## Render the stored outputs without executing anything
+	@python tools/book.py render
+
+test: setup ## Unit tests, notebooks against their stored outputs, the rendered book
+	@ruff check .
+	@OMP_NUM_THREADS=1 python -m pytest tests --ignore tests/rendered --ignore tests/deep -n 2 --dist worksteal
+	@python tools/book.py check
+
+test-deep: setup ## What is too long for a person's loop: many random matrices, all of a study's machinery
+	@python -m pytest tests/deep
+
+store: setup ## Execute the chapters and store their outputs in book/
+	@python tools/book.py store
+
+lab: setup ## Open JupyterLab in the book, ready to run
+	@jupyter lab book
+
+lint: setup ## Sort imports and fix what ruff can fix
+	@ruff check --fix .
+
+clean: ## Remove what was built (the virtual environment stays)
+	@rm -rf _build build

@@ -1,0 +1,115 @@
+import gzip
+
+import numpy as np
+import pytest
+import torch
+
+from bnnlib import data
+from bnnlib.data import DataCorrupt, DataNotFound, images, samples
+
+
+def have(name):
+    from bnnlib.data import sources
+
+    return all(sources.find(name, file) for file in sources.SOURCES[name].files)
+
+
+def test_the_sample_has_its_sizes_and_equal_classes(sample):
+    assert (len(sample.train), len(sample.validation), len(sample.test)) == (5500, 500, 1000)
+    assert sample.train.images.shape == (5500, 1, 28, 28)
+    assert sample.train.images.dtype == torch.uint8
+    both = torch.cat([sample.train.labels, sample.validation.labels])
+    assert both.bincount().tolist() == [600] * 10
+    assert sample.test.labels.bincount().tolist() == [100] * 10
+
+
+def test_splits_are_disjoint_and_the_same_every_time(sample):
+    ids = torch.cat([sample.train.ids, sample.validation.ids])
+    assert len(ids.unique()) == 6000
+    again = data.load("FashionMNIST", "quick")
+    assert torch.equal(again.validation.ids, sample.validation.ids)
+
+
+def test_smaller_training_sets_are_contained_in_larger_ones(sample):
+    small = data.load("FashionMNIST", "quick", train_size=100)
+    assert torch.equal(small.train.ids, sample.train.ids[:100])
+    assert torch.equal(small.validation.ids, sample.validation.ids)
+
+
+def test_normalised_training_images_are_centred_and_scaled(sample):
+    normal = sample.normalise(sample.train.images)
+    assert normal.dtype == torch.float32
+    assert abs(normal.mean().item()) < 0.02
+    assert abs(normal.std().item() - 1) < 0.02
+
+
+def test_tuning_does_not_see_the_test_split():
+    assert data.load("FashionMNIST", "quick", test=False).test is None
+
+
+@pytest.mark.parametrize("size", [0, -1, 5501])
+def test_an_impossible_training_size_is_refused_with_its_range(size):
+    with pytest.raises(ValueError, match=rf"1\.\.5500, received {size}"):
+        data.load("FashionMNIST", "quick", train_size=size)
+
+
+def test_unknown_names_and_profiles_are_listed():
+    with pytest.raises(ValueError, match="known: quick, full"):
+        data.load("FashionMNIST", "medium")
+    with pytest.raises(ValueError, match="known: FashionMNIST, MNIST"):
+        data.load("KMNIST")
+    with pytest.raises(DataNotFound, match='profile "quick" knows FashionMNIST'):
+        data.load("MNIST", "quick")
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "MNIST"])
+def test_the_whole_set_has_its_official_sizes(name):
+    if not have(name):
+        pytest.skip(f"{name} is not on this machine (bnnlib data fetch {name})")
+    splits = data.load(name, "full")
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (55_000, 5_000, 10_000)
+    pixels = splits.train.images.double()
+    assert pixels.mean().item() == pytest.approx(splits.mean, abs=0.3)
+    assert pixels.std().item() == pytest.approx(splits.deviation, abs=0.3)
+
+
+def test_the_sample_is_cut_from_the_whole_set(sample):
+    if not have("FashionMNIST"):
+        pytest.skip("FashionMNIST is not on this machine (bnnlib data fetch FashionMNIST)")
+    whole = data.load("FashionMNIST", "full")
+    for c in range(10):
+        cut = sample.test.images[sample.test.labels == c]
+        assert torch.equal(cut, whole.test.images[whole.test.labels == c][:100])
+
+
+def test_the_sample_can_be_made_again_to_the_byte(monkeypatch, tmp_path):
+    if not have("FashionMNIST"):
+        pytest.skip("FashionMNIST is not on this machine (bnnlib data fetch FashionMNIST)")
+    monkeypatch.setattr(samples, "FOLDER", tmp_path)
+    monkeypatch.setattr(samples, "CHECKSUMS", tmp_path / "checksums.json")
+    folder = images.Path(images.__file__).parent / "samples"
+    for path in samples.make():
+        assert path.read_bytes() == (folder / path.relative_to(tmp_path)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abc"),  # announces five, holds three
+        gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00"),  # of floats
+        gzip.compress(b""),
+        b"not gzip",
+        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abc")[:-6],
+    ],
+)
+def test_a_bad_idx_file_is_named(tmp_path, content):
+    path = tmp_path / "bad.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataCorrupt, match=r"bad\.gz"):
+        images.read_idx(path)
+
+
+def test_idx_by_hand(tmp_path):
+    path = tmp_path / "two.gz"
+    path.write_bytes(gzip.compress(b"\x00\x00\x08\x02\x00\x00\x00\x02\x00\x00\x00\x03" + bytes(range(6))))
+    np.testing.assert_array_equal(images.read_idx(path), [[0, 1, 2], [3, 4, 5]])

@@ -1,0 +1,132 @@
+import gzip
+import hashlib
+import os
+import shutil
+import threading
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+import pytest
+
+from bnnlib.data import DataCorrupt, DataNotFound, samples, sources
+
+FILE = "raw/t10k-labels-idx1-ubyte.gz"
+SAMPLE = samples.FOLDER / "FashionMNIST" / FILE
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A source of one small file, an empty cache folder and no $BNNLIB_DATA."""
+    known = sources.Source("Toy", "http://127.0.0.1:9/", {FILE: sources.sha256(SAMPLE)}, "none")
+    monkeypatch.setitem(sources.SOURCES, "Toy", known)
+    monkeypatch.delenv("BNNLIB_DATA", raising=False)
+    monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path / "cache")
+    return known
+
+
+@pytest.fixture
+def server(monkeypatch, toy, tmp_path):
+    """A local server of the file; set `toy_files` content by writing into the folder it returns."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    http = HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    served = sources.Source("Toy", f"http://127.0.0.1:{http.server_port}/", toy.files, "none")
+    monkeypatch.setitem(sources.SOURCES, "Toy", served)
+    yield folder
+    http.shutdown()
+    http.server_close()
+
+
+def test_data_folder_comes_first_and_is_not_written_to(toy, monkeypatch, tmp_path):
+    place = tmp_path / "mine" / "Toy" / FILE
+    place.parent.mkdir(parents=True)
+    shutil.copy(SAMPLE, place)
+    for folder in (place.parent, place.parent.parent, tmp_path / "mine"):
+        folder.chmod(0o555)
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path / "mine"))
+    try:
+        assert sources.fetch("Toy", FILE) == place
+        assert [p.name for p in (tmp_path / "mine").rglob("*") if p.is_file()] == [place.name]
+        assert not (tmp_path / "cache").exists()
+    finally:
+        for folder in (tmp_path / "mine", place.parent.parent, place.parent):
+            folder.chmod(0o755)
+
+
+def test_a_download_is_verified_and_kept_in_the_cache(toy, server, tmp_path):
+    shutil.copy(SAMPLE, server / os.path.basename(FILE))
+    path = sources.fetch("Toy", FILE, progress=True)
+    assert path == tmp_path / "cache" / "Toy" / FILE
+    assert path.read_bytes() == SAMPLE.read_bytes()
+    (server / os.path.basename(FILE)).unlink()
+    assert sources.fetch("Toy", FILE) == path  # the second time nothing is asked of the server
+
+
+def test_a_download_of_another_file_leaves_nothing_behind(toy, server, tmp_path):
+    (server / os.path.basename(FILE)).write_bytes(b"not the file")
+    with pytest.raises(DataCorrupt, match="sent another file than expected"):
+        sources.fetch("Toy", FILE)
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_a_missing_file_on_the_server_is_said_with_all_three_places(toy, server, tmp_path):
+    with pytest.raises(DataNotFound) as caught:
+        sources.fetch("Toy", FILE)
+    message = str(caught.value)
+    assert "$BNNLIB_DATA: not set" in message
+    assert str(tmp_path / "cache" / "Toy" / FILE) in message
+    assert "404" in message
+
+
+def test_without_network_the_error_names_three_places_and_what_to_do(toy, monkeypatch, tmp_path):
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataNotFound) as caught:
+        sources.fetch("Toy", FILE)
+    message = str(caught.value)
+    for part in (str(tmp_path / "nowhere"), str(tmp_path / "cache"), "http://127.0.0.1:9/", "bnnlib data fetch Toy", "BNNLIB_DATA", "quick"):
+        assert part in message
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b[:50] + b"X" + b[51:], lambda b: b""])
+def test_a_truncated_or_altered_file_is_named_with_both_checksums(toy, monkeypatch, tmp_path, damage):
+    place = tmp_path / "mine" / "Toy" / FILE
+    place.parent.mkdir(parents=True)
+    content = damage(SAMPLE.read_bytes())
+    place.write_bytes(content)
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path / "mine"))
+    with pytest.raises(DataCorrupt) as caught:
+        sources.fetch("Toy", FILE)
+    message = str(caught.value)
+    assert str(place) in message
+    assert toy.files[FILE] in message
+    assert hashlib.sha256(content).hexdigest() in message
+
+
+def test_a_cache_folder_that_cannot_be_made_is_said(toy, monkeypatch, tmp_path):
+    (tmp_path / "occupied").write_text("a file where a folder should be")
+    monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path / "occupied" / "cache")
+    with pytest.raises(DataNotFound, match="occupied"):
+        sources.fetch("Toy", FILE)
+
+
+def test_status_tells_absent_ok_and_corrupt(toy, monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "SOURCES", {"Toy": toy})
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path))
+    place = tmp_path / "Toy" / FILE
+    assert [row["state"] for row in sources.status()] == ["absent"]
+    place.parent.mkdir(parents=True)
+    shutil.copy(SAMPLE, place)
+    assert [row["state"] for row in sources.status()] == ["ok"]
+    place.write_bytes(gzip.compress(b"other"))
+    assert [row["state"] for row in sources.status()] == ["corrupt"]
+
+
+def test_unknown_data_sets_are_listed():
+    with pytest.raises(ValueError, match="known: FashionMNIST, MNIST"):
+        sources.source("ImageNet")

@@ -1,0 +1,143 @@
+"""The house keeps its shape: floors, laziness, declared packages, no stubs, no large files."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bnnlib"
+
+# From the top down: a module may import from its own floor's entry and from any floor below it. `bnnlib` itself (lazy)
+# and `bnnlib._torchvision` stand outside.
+FLOORS = [
+    {"cli"},
+    {"studies", "bench"},
+    {"report"},
+    {"training", "models"},
+    {"catalogue"},
+    {"layers", "losses"},
+    {"quantizers", "data"},
+    {"kernels"},
+]
+
+
+def floor_of(unit):
+    return next(i for i, floor in enumerate(FLOORS) if unit in floor)
+
+
+def imported_units(path):
+    """Units of bnnlib (first name below the package) that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bnnlib":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("bnnlib."))
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_looks_upward(path):
+    unit = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if unit in ("__init__", "_torchvision"):
+        return
+    for other in set(imported_units(path)) - {unit, "__version__"}:
+        assert floor_of(other) > floor_of(unit), f"{unit} (floor {floor_of(unit)}) imports {other} (floor {floor_of(other)})"
+
+
+def test_importing_the_package_or_its_kernels_does_not_load_torch():
+    code = "import sys, bnnlib, bnnlib.kernels; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_torchvision_imports_after_bnnlib():
+    code = "import bnnlib, torchvision; from torchvision.transforms import v2; import torchvision.datasets, torchvision.models"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_resolve_and_unknown_ones_are_attribute_errors():
+    import bnnlib
+
+    for name in bnnlib.__all__:
+        assert getattr(bnnlib, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = bnnlib.nothing
+
+
+def pins():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return {r.name: r for r in map(Requirement, (line for line in lines if line and not line.startswith("#")))}
+
+
+def test_every_pin_is_exact_and_installed():
+    for name, pin in pins().items():
+        specifier = str(pin.specifier)
+        assert specifier.startswith("=="), f"{name} is not pinned exactly"
+        assert version(name).split("+")[0] == specifier[2:], f"{name}: pinned {specifier}, installed {version(name)}"
+
+
+def test_pyproject_declares_what_is_pinned_and_nothing_else():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lists = [project["build-system"]["requires"], project["project"]["dependencies"]]
+    lists += project["project"]["optional-dependencies"].values()
+    declared = [Requirement(line) for requirements in lists for line in requirements]
+    pinned = pins()
+    assert {r.name for r in declared} == set(pinned)
+    for requirement in declared:
+        exact = str(pinned[requirement.name].specifier)[2:]
+        assert requirement.specifier.contains(exact), f"{requirement} leaves out the pinned {exact}"
+
+
+def test_environment_yml_installs_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    plain = [d for d in environment["dependencies"] if isinstance(d, str)]
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert pip == ["-r requirements.txt"]
+    assert {"pip", "c-compiler", "make"} <= set(plain)
+    python = next(d for d in plain if d.startswith("python="))
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert Requirement(f"python{required}").specifier.contains(python.removeprefix("python="))
+
+
+def test_imports_of_the_library_are_declared():
+    import_name = {"lightning-fabric": "lightning_fabric", "scikit-learn": "sklearn"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {import_name.get(Requirement(d).name, Requirement(d).name) for d in project["dependencies"]}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])] if isinstance(node, ast.Import) else []
+            for top in {n.split(".")[0] for n in names} - {"bnnlib", ""} - sys.stdlib_module_names:
+                assert top in declared, f"{path.name} imports {top}, which pyproject.toml does not declare"
+
+
+def test_no_stub_is_left_in_the_library():
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.c")]:
+        assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", path.read_text()), path
+
+
+def test_no_tracked_file_is_large():
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split("\0")[:-1]:
+        path = ROOT / name
+        if path.exists() and not name.startswith("bnnlib/data/samples/"):
+            assert path.stat().st_size <= 1_500_000, f"{name} is {path.stat().st_size:,} bytes"
+
+
+def test_results_stay_small():
+    sizes = [p.stat().st_size for p in (ROOT / "book" / "results").rglob("*") if p.is_file()]
+    assert sum(sizes) < 40_000_000
+
+
+def test_no_private_paths_in_tracked_text():
+    listed = subprocess.run(["git", "-C", str(ROOT), "grep", "-lIE", "/(home|Users|root)/[a-z]"], capture_output=True, text=True)
+    assert [f for f in listed.stdout.split() if f != "tests/test_structure.py"] == []

@@ -1,0 +1,165 @@
+"""Executes, stores, renders and checks the chapters. `make` calls it; `python tools/book.py --help` explains it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import nbformat
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+BOOK = ROOT / "book"
+STAGE = ROOT / "_build" / "notebooks"
+HTML = ROOT / "_build" / "html"
+RUNNING_TIMES = BOOK / "results" / "running-times.csv"
+SLOWEST_SECONDS = 40  # a quick chapter that takes longer, start included, fails
+LAST = ("using-this-book.ipynb",)  # reads the running times of the others
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+console = Console(highlight=False)
+
+
+def chapters() -> list[Path]:
+    """The notebooks of the book, by name, those that read other chapters' results last."""
+    return sorted(BOOK.glob("*.ipynb"), key=lambda path: (path.name in LAST, path.name))
+
+
+def stage() -> None:
+    """Copies what a build needs into its folder, so that the tree stays clean."""
+    shutil.rmtree(STAGE, ignore_errors=True)
+    STAGE.mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, STAGE / name)
+    shutil.copytree(BOOK, STAGE / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "*.partial", ".lock"))
+
+
+def execute_one(path: Path, profile: str) -> tuple[Path, float, str]:
+    """Runs a staged notebook in place on one thread; (notebook, seconds, what went wrong or nothing)."""
+    command = ["papermill", "--cwd", str(path.parent), str(path), str(path), "--no-progress-bar", "--log-level", "ERROR"]
+    if profile != "quick":
+        command += ["-p", "profile", profile]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    begun = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    return path, time.perf_counter() - begun, "" if done.returncode == 0 else done.stderr[-4000:]
+
+
+def execute_all(profile: str, jobs: int) -> dict[str, float]:
+    """Executes staged copies of all chapters; seconds of each. Ends the program if one fails or is too slow."""
+    stage()
+    todo = [STAGE / "book" / path.name for path in chapters()]
+    seconds: dict[str, float] = {}
+    failed = []
+    for batch in ([p for p in todo if p.name not in LAST], [p for p in todo if p.name in LAST]):
+        with ThreadPoolExecutor(jobs) as pool:
+            for path, took, error in pool.map(lambda p: execute_one(p, profile), batch):
+                seconds[path.name] = took
+                slow = profile == "quick" and took > SLOWEST_SECONDS
+                state = "[red]failed[/]" if error else "[red]too slow[/]" if slow else "ok"
+                console.print(f"[{len(seconds)}/{len(todo)}] {path.name:<32} {took:5.1f} s  {state}")
+                if error:
+                    console.print(error, markup=False)
+                if error or slow:
+                    failed.append(path.name)
+    if failed:
+        console.print(f"[red]{len(failed)} of {len(todo)} chapters failed[/] (limit {SLOWEST_SECONDS} s): {', '.join(failed)}")
+        raise typer.Exit(1)
+    return seconds
+
+
+@app.command()
+def execute(
+    profile: Annotated[str, typer.Option(help="quick (built-in samples) or full (whole data sets).")] = "quick",
+    jobs: Annotated[int, typer.Option(min=1, help="Chapters at a time, one thread each.")] = 2,
+) -> None:
+    """Executes copies of all chapters below _build/notebooks."""
+    from bnnlib.data import PROFILES
+
+    if profile not in PROFILES:
+        console.print(f"[red]no profile {profile!r}; known: {', '.join(PROFILES)}[/]")
+        raise typer.Exit(2)
+    execute_all(profile, jobs)
+
+
+@app.command()
+def store(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
+    """Executes the chapters (quick) and stores their outputs in book/, without clocks, paths or stderr."""
+    from bnnlib.studies.provenance import cpu
+
+    seconds = execute_all("quick", jobs)
+    rows = [{"chapter": name.removesuffix(".ipynb"), "seconds": round(took), "processor": cpu()} for name, took in seconds.items()]
+    RUNNING_TIMES.parent.mkdir(exist_ok=True)
+    pd.DataFrame(rows).sort_values("chapter").to_csv(RUNNING_TIMES, index=False)
+    for name in LAST:  # again, now that the times are known
+        shutil.copy(RUNNING_TIMES, STAGE / "book" / "results")
+        _, _, error = execute_one(STAGE / "book" / name, "quick")
+        if error:
+            console.print(error, markup=False)
+            raise typer.Exit(1)
+    for path in chapters():
+        notebook = nbformat.read(STAGE / "book" / path.name, as_version=4)
+        cleaned(notebook)
+        nbformat.write(notebook, path)
+        console.print(f"stored {path.relative_to(ROOT)}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+def cleaned(notebook: nbformat.NotebookNode) -> None:
+    """Removes from an executed notebook what changes from run to run and says nothing."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
+        cell["id"] = f"cell-{number:02d}"
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
+            for output in cell.outputs:
+                output.pop("metadata", None) if output.output_type == "stream" else output.update(metadata={})
+
+
+@app.command()
+def render(executed: Annotated[bool, typer.Option(help="Render the copies made by `execute`.")] = False) -> None:
+    """Builds the HTML with warnings as errors: of the stored outputs, or of the executed copies."""
+    if not executed:
+        stage()
+    arguments = ["jupyter-book", "build", str(STAGE), "--path-output", str(ROOT), "-W", "-n", "--keep-going", "--quiet", "--all"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode:
+        console.print(done.stdout[-6000:] + done.stderr[-6000:], markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
+    """Re-executes the stored notebooks and compares their outputs (nbval), then renders them and checks the pages."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    nbval = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-sanitize-with",
+             str(ROOT / "tests/book/sanitize.cfg"), "-n", str(jobs), "--dist", "loadfile", "-p", "no:cacheprovider"]  # fmt: skip
+    steps = [
+        ("stored outputs against a new execution", [*nbval, *map(str, chapters())]),
+        ("pages of the stored outputs", [sys.executable, __file__, "render"]),
+        ("rendered pages", [sys.executable, "-m", "pytest", str(ROOT / "tests/rendered")]),
+    ]
+    table = Table("check", "seconds", "result")
+    for name, command in steps:
+        begun = time.perf_counter()
+        code = subprocess.run(command, env=environment, cwd=ROOT).returncode
+        table.add_row(name, f"{time.perf_counter() - begun:.0f}", "ok" if code == 0 else f"[red]failed ({code})[/]")
+        if code:
+            console.print(table)
+            raise typer.Exit(1)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()
