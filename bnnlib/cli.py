@@ -1,4 +1,4 @@
-"""The command line: ``bnnlib data`` and ``bnnlib study``."""
+"""The command line: ``bnnlib data``, ``bnnlib study`` and ``bnnlib bench``."""
 
 import sys
 from pathlib import Path
@@ -10,15 +10,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 app = typer.Typer(
-    help="Binary neural networks, exact and readable: data sets and studies of the course.",
+    help="Binary neural networks, exact and readable: data sets, studies and measurements of the course.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
 )
 data_app = typer.Typer(help="Find and fetch data sets.", no_args_is_help=True)
 study_app = typer.Typer(help="List, run and show the studies that the book's figures come from.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure side by side: contenders take turns, medians are compared.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
+app.add_typer(bench_app, name="bench")
 
 console = Console()
 
@@ -148,6 +150,33 @@ def study_show(name: StudyName, results: Results = None) -> None:
         for row in frame.reset_index(drop="run" in frame).itertuples(index=False):
             table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
         console.print(table)
+
+
+@bench_app.command("steps")
+def bench_steps(
+    model: Annotated[str, typer.Option(help="compact-cnn or mlp.")] = "compact-cnn",
+    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    results: Results = None,
+) -> None:
+    """Times a training step and an inference under every method, in turn with the float twin, and stores the table.
+
+    Run it when nothing else runs. Example: `bnnlib bench steps --model compact-cnn --threads 1`
+    """
+    import torch
+
+    from bnnlib import bench, studies
+    from bnnlib.studies.provenance import provenance
+    from bnnlib.studies.store import replaced
+
+    torch.set_num_threads(threads)
+    table = bench.measure_steps(model, batch_size=batch_size, rounds=rounds)
+    for row in table.itertuples():
+        console.print(f"{row.what:<10} {row.method:<28} {row.ms:8.2f} ms  {row.ratio:5.2f} x float", highlight=False)
+    path = (results or studies.results_folder()) / "bench" / f"steps-{model}.csv"
+    replaced(path, lambda partial: table.assign(**provenance()).to_csv(partial, index=False, lineterminator="\n"))
+    console.print(f"stored {path}")
 
 
 def _store(name: str, results: Path | None):

@@ -4,11 +4,15 @@ from pathlib import Path
 
 from bnnlib.studies.execute import execute, run_one
 from bnnlib.studies.fashion import ABLATION, METHODS, TUNING
+from bnnlib.studies.ledger import ledger
 from bnnlib.studies.mnist import REGULARISATION
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
-__all__ = ["STUDIES", "ResultsStore", "Run", "Study", "execute", "get", "run_one"]
+__all__ = [
+    "STUDIES", "ResultsStore", "Run", "Study", "execute", "get", "ledger", "results",
+    "results_folder", "run_one",
+]  # fmt: skip
 
 STUDIES: dict[str, Study] = {study.name: study for study in (TUNING, METHODS, ABLATION, REGULARISATION)}
 
@@ -22,6 +26,15 @@ def get(name: str) -> Study:
     if name not in STUDIES:
         raise ValueError(f"no study {name!r}; known: {', '.join(STUDIES)}")
     return STUDIES[name]
+
+
+def results(name: str) -> ResultsStore:
+    """The course's stored results of a study; says on standard output if some of its runs are missing."""
+    study = get(name)
+    store = ResultsStore(results_folder() / name)
+    if missing := len({run.id for run in study.runs} - store.finished()):
+        print(f"{missing} of {len(study.runs)} runs of {name} are not finished yet: bnnlib study run {name}")
+    return store
 
 
 def results_folder() -> Path:

@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +93,10 @@ def execute(
     todo = [run_id for run_id in by_id if run_id in wanted]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # inherited by the workers: waiting threads must not spin
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
+    processes = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+    manager = SyncManager(ctx=context)
+    manager.start(initializer=_die_with_parent)
+    with manager, processes as pool:
         news = manager.Queue()
         futures = {pool.submit(_worker, study, by_id[run_id], store, work, threads, news): run_id for run_id in todo}
         pending = set(futures)
@@ -110,6 +115,17 @@ def execute(
                 future.cancel()
             raise
     return todo
+
+
+def _die_with_parent() -> None:
+    """Ends a worker when the process that started it is gone: a killed study must not train on unseen."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int, news) -> None:

@@ -40,14 +40,13 @@ def _tuning() -> list[Run]:
         # method, learning rate, augmentation, batch size, changes to the method
         (deterministic, 3e-4, "none", 128, {}),
         (deterministic, 3e-3, "none", 128, {}),
-        (deterministic, 1e-3, "none", 128, {}),
-        (deterministic, 1e-3, "none", 128, {"loss": "cross_entropy"}),
-        (deterministic, 1e-3, "none", 64, {}),
-        (deterministic, 1e-3, "flip", 128, {}),
-        (stochastic, 1e-3, "none", 128, {}),
+        (deterministic, 1e-2, "none", 128, {}),
+        (deterministic, 3e-3, "flip", 128, {}),
         (stochastic, 3e-3, "none", 128, {}),
-        ("float", 2e-3, "none", 128, {}),
         ("float", 2e-3, "flip", 128, {}),
+        (stochastic, 1e-2, "none", 128, {}),
+        ("float", 2e-3, "none", 128, {}),
+        (deterministic, 3e-3, "shift-flip", 128, {}),
         ("float", 2e-3, "shift-flip", 128, {}),
     ]
     runs = []

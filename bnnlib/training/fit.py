@@ -21,7 +21,7 @@ from bnnlib.training.evaluate import accuracy, reestimate_batch_norm, scores
 from bnnlib.training.record import EpochRecord, History, LatentWatch
 from bnnlib.training.settings import Settings
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["FitResult", "fit", "parameter_groups", "seeded"]
 
 SELECTION_SIZE = 5000  # with fewer validation images an epoch is not chosen: the last one of the schedule is reported
 
@@ -80,7 +80,7 @@ def fit(
     fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
     loss_of = LOSSES[method.loss]
     raw = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(_parameter_groups(raw, method, settings))
+    optimizer = torch.optim.AdamW(parameter_groups(raw, method, settings))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: (1 + math.cos(math.pi * t / (steps * settings.epochs))) / 2)
     wrapped, optimizer = fabric.setup(raw, optimizer)
 
@@ -232,7 +232,7 @@ def _accuracy(scored: Tensor, images: ImageSet) -> float:
     return accuracy(scored.argmax(1), images.labels)
 
 
-def _parameter_groups(model: nn.Module, method: Method, settings: Settings) -> list[dict]:
+def parameter_groups(model: nn.Module, method: Method, settings: Settings) -> list[dict]:
     """A group for the real parameters, and one for each latent weight with its own learning rate."""
     latent = {layer.weight: layer for _, layer in binary_layers(model)}
     real = [p for p in model.parameters() if p not in latent]

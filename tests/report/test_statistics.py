@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from bnnlib.report import half_width, paired_difference, summarise
+from bnnlib.report import half_width, paired_difference, paired_tests, summarise
+from bnnlib.report.statistics import holm
 
 
 def test_half_width_by_hand():
@@ -36,3 +38,18 @@ def test_pairing_by_seed_removes_what_seeds_share():
 def test_pairing_needs_common_seeds_and_names_the_arms():
     with pytest.raises(ValueError, match="0 seeds in common, two are needed; arms: x, y"):
         paired_difference(runs(5), "x", "z")
+
+
+def test_holm_by_hand():
+    # sorted 0.01, 0.02, 0.04 times 3, 2, 1 = 0.03, 0.04, 0.04
+    assert holm(np.array([0.04, 0.01, 0.02])).tolist() == pytest.approx([0.04, 0.03, 0.04])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
+
+
+def test_paired_tests_have_a_row_for_each_pair():
+    rng = np.random.default_rng(0)
+    frame = runs(5)
+    frame["test_accuracy"] += rng.normal(0, 0.1, len(frame))
+    table = paired_tests(frame, [("x", "y"), ("y", "x")])
+    assert table.loc["x - y", "difference"] == pytest.approx(3, abs=0.3)
+    assert table.loc["x - y", "p (Holm)"] == pytest.approx(2 * table.loc["x - y", "p"])

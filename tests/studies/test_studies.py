@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from bnnlib import studies
@@ -96,10 +97,11 @@ def test_a_killed_study_goes_on_where_it_stopped(store, tmp_path):
     deadline = time.time() + 90
     while not checkpoint.exists() and time.time() < deadline:
         time.sleep(0.02)
-    children = [int(c) for c in os.popen(f"pgrep -P {process.pid}").read().split()]
-    for pid in (process.pid, *children):
-        os.kill(pid, signal.SIGKILL)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
     process.join()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []  # no worker outlives the study
     assert checkpoint.exists()
     assert store.finished() == set()
     epochs = []
@@ -185,7 +187,7 @@ def test_a_description_fixes_the_id_and_the_device_does_not():
 def test_studies_refuse_double_runs_and_unknown_names(store, tmp_path):
     with pytest.raises(ValueError, match="holds runs twice"):
         tiny_study(tiny_run(), tiny_run())
-    with pytest.raises(ValueError, match="known: fashion-binaryconnect"):
+    with pytest.raises(ValueError, match="known: fashion-tuning"):
         studies.get("cifar")
     with pytest.raises(ValueError, match="has no run nope"):
         execute(tiny_study(), store, tmp_path, only=["nope"])

@@ -1,0 +1,63 @@
+"""What a training step and an inference cost under each method, side by side with the float twin."""
+
+import pandas as pd
+import torch
+
+from bnnlib import catalogue, models
+from bnnlib.bench.timing import side_by_side
+from bnnlib.losses import LOSSES
+from bnnlib.training import Settings, parameter_groups, seeded
+
+__all__ = ["measure_steps"]
+
+INPUT = (1, 28, 28)
+
+
+def measure_steps(model: str = "compact-cnn", *, batch_size: int = 128, rounds: int = 25) -> pd.DataFrame:
+    """Times of a whole float32 training step (forward, backward, Adam, hooks) and of an inference, for every method.
+
+    All networks stay in memory and take turns on the same batch. The thread count is torch's present one.
+
+    Returns:
+        A row for each (what, method): median milliseconds, ratio to float with quartiles, images per second.
+    """
+    seeded(0)
+    images = torch.randn(batch_size, *INPUT).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (batch_size,))
+    training = {name: _training_step(model, name, images, labels) for name in catalogue.methods}
+    inference = {name: _inference(model, name, images) for name in catalogue.methods}
+    tables = []
+    for what, contenders in (("training", training), ("inference", inference)):
+        table = side_by_side(contenders, rounds=rounds).reset_index(names="method")
+        table.insert(0, "what", what)
+        table["images_per_second"] = (1000 * batch_size / table["ms"]).round()
+        tables.append(table)
+    result = pd.concat(tables, ignore_index=True)
+    result.insert(0, "model", model)
+    result["batch_size"] = batch_size
+    return result.round(4)
+
+
+def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Tensor):
+    method = catalogue.get(name)
+    net = models.build(model, method).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(parameter_groups(net, method, Settings()))
+    loss_of = LOSSES[method.loss]
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss_of(net(images), labels).backward()
+        optimizer.step()
+        method.step_done(net)
+
+    return step
+
+
+def _inference(model: str, name: str, images: torch.Tensor):
+    net = models.build(model, name).to(memory_format=torch.channels_last).eval()
+
+    @torch.no_grad()
+    def infer() -> None:
+        net(images)
+
+    return infer

@@ -1,0 +1,62 @@
+"""Side-by-side timing: contenders take turns, medians are compared, nothing is timed alone."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+__all__ = ["side_by_side"]
+
+
+def side_by_side(
+    contenders: Mapping[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2, at_least: float = 0.02
+) -> pd.DataFrame:
+    """Times contenders in turn (A B C A B C ...), so that a change of the machine's speed hits all alike.
+
+    Args:
+        contenders: name -> what to call. The first is the baseline of the ratios.
+        rounds: turns that count.
+        warmup: turns before them that do not.
+        at_least: seconds a turn takes at least; short calls are repeated within a turn.
+
+    Returns:
+        A row for each contender: ``ms`` (median of a call), ``ms_low``, ``ms_high`` (quartiles), ``ratio`` (median over
+        the rounds of contender / baseline), ``ratio_low``, ``ratio_high`` (quartiles).
+
+    Raises:
+        ValueError: fewer than two contenders or three rounds.
+    """
+    if len(contenders) < 2 or rounds < 3:
+        raise ValueError(f"needs two contenders and three rounds, received {len(contenders)} and {rounds}")
+    calls: dict[str, int] = {}
+    for name, call in contenders.items():
+        for _ in range(max(1, warmup)):
+            begun = time.perf_counter()
+            call()
+            took = time.perf_counter() - begun
+        calls[name] = max(1, round(at_least / max(took, 1e-9)))
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            begun = time.perf_counter()
+            for _ in range(calls[name]):
+                call()
+            seconds[name].append((time.perf_counter() - begun) / calls[name])
+    baseline = seconds[next(iter(contenders))]
+    rows = []
+    for name, times in seconds.items():
+        low, middle, high = statistics.quantiles(times, n=4)
+        ratios = statistics.quantiles([t / b for t, b in zip(times, baseline, strict=True)], n=4)
+        rows.append(
+            {
+                "contender": name,
+                "ms": 1e3 * middle,
+                "ms_low": 1e3 * low,
+                "ms_high": 1e3 * high,
+                "ratio": ratios[1],
+                "ratio_low": ratios[0],
+                "ratio_high": ratios[2],
+            }
+        )
+    return pd.DataFrame(rows).set_index("contender")

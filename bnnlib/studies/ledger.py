@@ -1,0 +1,63 @@
+"""The reproduction ledger: figures that others claim, beside ours, which are computed from the stored results."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from bnnlib.data.images import FASHION_CLASSES
+from bnnlib.report import class_accuracy
+from bnnlib.report.statistics import MIN_FOR_INTERVAL, half_width
+from bnnlib.studies.store import ResultsStore
+
+__all__ = ["COLUMNS", "claims", "ledger"]
+
+COLUMNS = ("id", "quantity", "unit", "claimed", "by", "study", "arm", "value", "why they differ")
+
+
+def claims(path: Path) -> pd.DataFrame:
+    """The claimed figures, indexed by id. ``study``, ``arm`` and ``value`` say where ours is found, if it is.
+
+    Raises:
+        ValueError: a column is missing, an id stands twice, or a row lacks its claim, source or comment.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if tuple(table.columns) != COLUMNS:
+        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}, received {', '.join(table.columns)}")
+    if (doubles := table.loc[table["id"].duplicated(), "id"]).size:
+        raise ValueError(f"{path} holds twice: {', '.join(doubles)}")
+    for column in ("quantity", "claimed", "by", "why they differ"):
+        if (empty := table.loc[table[column] == "", "id"]).size:
+            raise ValueError(f"{path}: no {column!r} in row {', '.join(empty)}")
+    return table.set_index("id")
+
+
+def ledger(results: Path) -> pd.DataFrame:
+    """The claims with our figures beside them: a column ``ours`` of text, "" where we have none.
+
+    Args:
+        results: folder that holds ``ledger.csv`` and the studies' folders.
+    """
+    table = claims(results / "ledger.csv")
+    ours = [_ours(results, row.study, row.arm, row.value) for row in table.itertuples()]
+    table.insert(table.columns.get_loc("by") + 1, "ours", ours)
+    return table.drop(columns=["study", "arm", "value"])
+
+
+def _ours(results: Path, study: str, arm: str, value: str) -> str:
+    if not study:
+        return ""
+    store = ResultsStore(results / study)
+    runs = store.runs()
+    runs = runs[runs["arm"] == arm] if len(runs) else runs
+    if not len(runs):
+        return ""
+    if value.startswith("class:"):
+        classes = class_accuracy((store.outputs(run) for run in runs.index), FASHION_CLASSES)
+        numbers = classes.loc[value.removeprefix("class:")].to_numpy()
+    elif value == "test_error":
+        numbers = 100 - runs["test_accuracy"].to_numpy(float)
+    else:
+        numbers = runs[value].to_numpy(float)
+    if len(numbers) < MIN_FOR_INTERVAL:
+        return f"{numbers.mean():.2f} ({len(numbers)} seeds: {numbers.min():.2f} to {numbers.max():.2f})"
+    return f"{numbers.mean():.2f} ± {half_width(numbers):.2f} ({len(numbers)} seeds)"
