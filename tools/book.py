@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
 
@@ -21,15 +21,15 @@ STAGE = ROOT / "_build" / "notebooks"
 HTML = ROOT / "_build" / "html"
 RUNNING_TIMES = BOOK / "results" / "running-times.csv"
 SLOWEST_SECONDS = 40  # a quick chapter that takes longer, start included, fails
-LAST = ("using-this-book.ipynb",)  # reads the running times of the others
+TIMETABLE = "using-this-book.ipynb"  # shows the running times of the others, so `store` runs it after them
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(highlight=False)
 
 
 def chapters() -> list[Path]:
-    """The notebooks of the book, by name, those that read other chapters' results last."""
-    return sorted(BOOK.glob("*.ipynb"), key=lambda path: (path.name in LAST, path.name))
+    """The notebooks of the book."""
+    return sorted(BOOK.glob("*.ipynb"))
 
 
 def stage() -> None:
@@ -52,25 +52,25 @@ def execute_one(path: Path, profile: str) -> tuple[Path, float, str]:
     return path, time.perf_counter() - begun, "" if done.returncode == 0 else done.stderr[-4000:]
 
 
-def execute_all(profile: str, jobs: int) -> dict[str, float]:
-    """Executes staged copies of all chapters; seconds of each. Ends the program if one fails or is too slow."""
-    stage()
-    todo = [STAGE / "book" / path.name for path in chapters()]
+def execute_all(todo: list[Path], profile: str, jobs: int) -> dict[str, float]:
+    """Executes staged copies of chapters in place; seconds of each. Ends the program if one fails or is too slow."""
     seconds: dict[str, float] = {}
     failed = []
-    for batch in ([p for p in todo if p.name not in LAST], [p for p in todo if p.name in LAST]):
-        with ThreadPoolExecutor(jobs) as pool:
-            for path, took, error in pool.map(lambda p: execute_one(p, profile), batch):
-                seconds[path.name] = took
-                slow = profile == "quick" and took > SLOWEST_SECONDS
-                state = "[red]failed[/]" if error else "[red]too slow[/]" if slow else "ok"
-                console.print(f"[{len(seconds)}/{len(todo)}] {path.name:<32} {took:5.1f} s  {state}")
-                if error:
-                    console.print(error, markup=False)
-                if error or slow:
-                    failed.append(path.name)
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(execute_one, STAGE / "book" / path.name, profile) for path in todo]
+        for future in as_completed(futures):
+            path, took, error = future.result()
+            seconds[path.name] = took
+            slow = profile == "quick" and took > SLOWEST_SECONDS
+            state = "[red]failed[/]" if error else "[red]too slow[/]" if slow else "ok"
+            console.print(f"[{len(seconds)}/{len(todo)}] {path.name:<32} {took:5.1f} s  {state}")
+            if error:
+                console.print(error, markup=False)
+            if error or slow:
+                failed.append(path.name)
     if failed:
-        console.print(f"[red]{len(failed)} of {len(todo)} chapters failed[/] (limit {SLOWEST_SECONDS} s): {', '.join(failed)}")
+        names = ", ".join(failed)
+        console.print(f"[red]{len(failed)} of {len(todo)} chapters failed[/] (limit {SLOWEST_SECONDS} s): {names}")
         raise typer.Exit(1)
     return seconds
 
@@ -86,24 +86,22 @@ def execute(
     if profile not in PROFILES:
         console.print(f"[red]no profile {profile!r}; known: {', '.join(PROFILES)}[/]")
         raise typer.Exit(2)
-    execute_all(profile, jobs)
+    stage()
+    execute_all(chapters(), profile, jobs)
 
 
 @app.command()
 def store(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Executes the chapters (quick) and stores their outputs in book/, without clocks, paths or stderr."""
     from bnnlib.studies.provenance import cpu
+    from bnnlib.studies.store import replaced
 
-    seconds = execute_all("quick", jobs)
-    rows = [{"chapter": name.removesuffix(".ipynb"), "seconds": round(took), "processor": cpu()} for name, took in seconds.items()]
-    RUNNING_TIMES.parent.mkdir(exist_ok=True)
-    pd.DataFrame(rows).sort_values("chapter").to_csv(RUNNING_TIMES, index=False)
-    for name in LAST:  # again, now that the times are known
-        shutil.copy(RUNNING_TIMES, STAGE / "book" / "results")
-        _, _, error = execute_one(STAGE / "book" / name, "quick")
-        if error:
-            console.print(error, markup=False)
-            raise typer.Exit(1)
+    stage()
+    seconds = execute_all([path for path in chapters() if path.name != TIMETABLE], "quick", jobs)
+    rows = [{"chapter": name.removesuffix(".ipynb"), "seconds": round(took)} for name, took in seconds.items()]
+    table = pd.DataFrame(rows).sort_values("chapter").assign(processor=cpu())
+    replaced(RUNNING_TIMES, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+    execute_all([BOOK / TIMETABLE], "quick", 1)  # shows the times of the others
     for path in chapters():
         notebook = nbformat.read(STAGE / "book" / path.name, as_version=4)
         cleaned(notebook)
@@ -118,8 +116,7 @@ def cleaned(notebook: nbformat.NotebookNode) -> None:
         "language_info": {"name": "python"},
     }
     for number, cell in enumerate(notebook.cells):
-        tags = cell.metadata.get("tags")
-        cell.metadata = {"tags": tags} if tags else {}
+        cell.metadata = {key: cell.metadata[key] for key in ("tags", "mystnb") if key in cell.metadata}
         cell["id"] = f"cell-{number:02d}"
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]

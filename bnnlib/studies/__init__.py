@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from bnnlib.studies import fashion, mnist
 from bnnlib.studies.execute import execute, run_one
-from bnnlib.studies.fashion import ABLATION, METHODS, TUNING
 from bnnlib.studies.ledger import ledger
-from bnnlib.studies.mnist import REGULARISATION
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
@@ -14,7 +13,10 @@ __all__ = [
     "results_folder", "run_one",
 ]  # fmt: skip
 
-STUDIES: dict[str, Study] = {study.name: study for study in (TUNING, METHODS, ABLATION, REGULARISATION)}
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (fashion.TUNING, fashion.METHODS, fashion.ABLATION, mnist.TUNING, mnist.REGULARISATION)
+}
 
 
 def get(name: str) -> Study:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bnnlib import data
 from bnnlib.layers import weights_as
-from bnnlib.studies.provenance import peak_memory_mb, provenance
+from bnnlib.studies.provenance import commit, peak_memory_mb, provenance
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 from bnnlib.training import FitResult, accuracy, fit, reestimate_batch_norm, scores, seeded
@@ -129,6 +129,7 @@ def _die_with_parent() -> None:
 
 
 def _worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int, news) -> None:
+    commit()  # of the code that was loaded
     torch.set_num_threads(threads)
     run_one(study, run, store, work, on_epoch=lambda *what: news.put(what))
 

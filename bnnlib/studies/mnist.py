@@ -6,7 +6,7 @@ from bnnlib.training import Settings
 EPOCHS = 30
 SIZES = {55_000: range(5), 10_000: range(3), 2_000: range(3)}
 
-# arm -> method, learning rate, dropout of the hidden layers
+# arm -> method, learning rate (chosen on validation: study `mnist-tuning`), dropout of the hidden layers
 ARMS = {
     "no regulariser": ("float", 1e-3, 0.0),
     "dropout 50 %": ("float", 1e-3, 0.5),
@@ -15,15 +15,34 @@ ARMS = {
 }
 
 
-def _run(arm: str, size: int, seed: int) -> Run:
-    method, rate, dropout = ARMS[arm]
-    settings = Settings(epochs=EPOCHS, learning_rate=rate, seed=seed)
-    options = {"loss": "squared_hinge"} if method == "float" else {}
+def _describe(arm: str, method: str, dropout: float, settings: Settings, size: int) -> Run:
+    options = {"loss": "squared_hinge"} if method == "float" else {}  # the same loss for every arm
     return Run(
-        f"{arm}, {size}", method, "mlp", "MNIST", settings,
+        arm, method, "mlp", "MNIST", settings,
         train_size=size, method_options=options, model_options={"dropout": dropout} if dropout else {},
     )  # fmt: skip
 
+
+def _run(arm: str, size: int, seed: int) -> Run:
+    method, rate, dropout = ARMS[arm]
+    return _describe(f"{arm}, {size}", method, dropout, Settings(epochs=EPOCHS, learning_rate=rate, seed=seed), size)
+
+
+def _tuning() -> list[Run]:
+    runs = []
+    for arm, (method, _, dropout) in ARMS.items():
+        for rate in (1e-3, 3e-3, 1e-2):
+            settings = Settings(epochs=EPOCHS, learning_rate=rate, seed=100)
+            runs.append(_describe(f"{arm}, {rate:g}", method, dropout, settings, 10_000))
+    return runs
+
+
+TUNING = Study(
+    name="mnist-tuning",
+    question="Which learning rate for each regulariser? (Validation only, 10,000 images, one seed that no other study uses.)",
+    runs=tuple(_tuning()),
+    test=False,
+)
 
 REGULARISATION = Study(
     name="mnist-regularisation",

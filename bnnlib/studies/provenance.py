@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,8 +29,12 @@ def provenance(device: str = "cpu") -> dict[str, str | int]:
     }
 
 
+@cache
 def commit() -> str:
-    """The commit of the source tree, with "+" behind it if the library's files differ from it; "unknown" outside one."""
+    """The commit of the source tree, with "+" behind it if the library's files differ from it; "unknown" outside one.
+
+    Asked once in a process: the code that runs is the one that was loaded, whatever is committed meanwhile.
+    """
     folder = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:

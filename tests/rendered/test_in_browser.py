@@ -1,0 +1,115 @@
+"""The rendered book in a real browser: formulas drawn, no script error, nothing wider than the window, dark mode."""
+
+import os
+import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+SHOTS = ROOT / "_build" / "screenshots"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+FILES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: install Debian's package chromium to open the pages"),
+]
+
+
+@pytest.fixture(scope="module")
+def site():
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HTML)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync"]  # fmt: skip
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            flags.append("--no-sandbox")
+        running = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield running
+        running.close()
+
+
+def opened(browser, site, file, *, width=1280, theme="light"):
+    """The page in a new window, loaded and with its formulas set; and the script errors met."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("response", lambda answer: errors.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+    page.goto(f"{site}/{file}.html", wait_until="load")
+    if page.locator(".math").count():
+        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise", timeout=20_000)
+        page.evaluate("MathJax.startup.promise")
+    return page, errors
+
+
+def shot(page, name):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_page_loads_without_errors_and_draws_its_formulas(browser, site, file):
+    page, errors = opened(browser, site, file)
+    assert errors == []
+    formulas = page.locator(".math").count()
+    assert page.locator("mjx-container").count() >= formulas
+    assert page.locator("mjx-merror").count() == 0
+    assert page.evaluate("[...document.images].filter(i => !i.complete || i.naturalWidth == 0).map(i => i.src)") == []
+    shot(page, file.replace("/", "-"))
+    page.context.close()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_is_wider_than_a_telephone(browser, site, file):
+    page, _ = opened(browser, site, file, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 392
+    shot(page, file.replace("/", "-") + "-narrow")
+    page.context.close()
+
+
+def test_dark_mode_is_dark(browser, site):
+    page, _ = opened(browser, site, "book/fashion-mnist", theme="dark")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    channels = [int(v) for v in background[background.index("(") + 1 : -1].split(",")[:3]]
+    assert sum(channels) < 200, background
+    shot(page, "book-fashion-mnist-dark")
+    page.context.close()
+
+
+def test_search_answers(browser, site):
+    page, _ = opened(browser, site, "search")
+    page.goto(f"{site}/search.html?q=popcount")
+    page.wait_for_selector("#search-results li", timeout=15_000)
+    assert "Why one bit" in page.locator("#search-results").inner_text()
+    page.context.close()
+
+
+def test_a_solution_is_hidden_until_it_is_asked_for(browser, site):
+    page, _ = opened(browser, site, "book/why-one-bit")
+    solution = page.locator(".solution.dropdown, details.dropdown").first
+    inside = solution.locator("pre").first
+    assert not inside.is_visible()
+    solution.locator("button, summary, .toggle-button").first.click()
+    inside.wait_for(state="visible", timeout=5000)
+    page.context.close()
