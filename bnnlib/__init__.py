@@ -20,9 +20,21 @@ _NAMES = {
     "weights_as": "bnnlib.layers",
     "fit": "bnnlib.training",
 }
-_MODULES = {"bench", "catalogue", "data", "kernels", "layers", "losses", "models", "quantizers", "report", "studies", "training"}
+_MODULES = {
+    "bench",
+    "catalogue",
+    "data",
+    "kernels",
+    "layers",
+    "losses",
+    "models",
+    "quantizers",
+    "report",
+    "studies",
+    "training",
+}
 
-__all__ = ["__version__", *sorted(_NAMES), *sorted(_MODULES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_NAMES), *sorted(_MODULES)]
 
 
 def __getattr__(name: str):

@@ -1,7 +1,7 @@
 """The methods of the course by name: what each binarises, how, with which loss and hooks, and where it comes from.
 
-A :class:`Method` is a frozen record; networks build themselves from it and the training loop obeys its hooks. `float` is
-a method too: the twin that every binary network is compared with.
+A :class:`Method` is a frozen record; networks build themselves from it and the training loop obeys its hooks. `float`
+is a method too: the twin that every binary network is compared with.
 """
 
 import difflib

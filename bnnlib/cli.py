@@ -111,7 +111,13 @@ def study_run(
     store = _store(name, results)
     epochs = {run.id: run.settings.epochs for run in study.runs}
     todo = [run.id for run in study.runs if run.id not in store.finished() and (only is None or run.id in only)]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, speed_estimate_period=3600) as progress:
         whole = progress.add_task(f"{name}, epochs", total=sum(epochs[run_id] for run_id in todo))
         seen: dict[str, int] = {}
@@ -127,9 +133,19 @@ def study_run(
             progress.console.print(f"[green]finished[/] {run_id}", highlight=False)
 
         done = studies.execute(
-            study, store, work, workers=workers, threads=threads, only=only, device=device, on_epoch=on_epoch, on_run=on_run
+            study,
+            store,
+            work,
+            workers=workers,
+            threads=threads,
+            only=only,
+            device=device,
+            on_epoch=on_epoch,
+            on_run=on_run,
         )
-    console.print(f"{len(done)} runs done now, {len(store.finished())} of {len(study.runs)} finished: {store.runs_file}")
+    console.print(
+        f"{len(done)} runs done now, {len(store.finished())} of {len(study.runs)} finished: {store.runs_file}"
+    )
 
 
 @study_app.command("show")
@@ -145,7 +161,10 @@ def study_show(name: StudyName, results: Results = None) -> None:
         console.print(f"No run is finished yet: bnnlib study run {name}")
         return
     value = "test_accuracy" if study.test else "validation_accuracy"
-    for frame in (runs.reset_index()[["run", "reported_epoch", value, "train_seconds", "commit"]], summarise(runs, value)):
+    for frame in (
+        runs.reset_index()[["run", "reported_epoch", value, "train_seconds", "commit"]],
+        summarise(runs, value),
+    ):
         table = Table(*map(str, frame.reset_index(drop="run" in frame).columns))
         for row in frame.reset_index(drop="run" in frame).itertuples(index=False):
             table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))

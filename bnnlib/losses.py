@@ -12,7 +12,7 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:
     r"""Mean over batch *and* classes of :math:`\max(0, 1 - t\,o)^2`, targets t = +1 for the label, -1 elsewhere.
 
-    Source: BinaryConnect (arXiv:1511.00363, sec. 3.1) and its code; the last layer is a batch norm without nonlinearity.
+    Source: BinaryConnect (arXiv:1511.00363, sec. 3.1) and its code, where the last layer ends in batch norm.
     """
     targets = 2 * F.one_hot(labels, scores.shape[1]).to(scores.dtype) - 1
     return F.relu(1 - targets * scores).square().mean()

@@ -84,7 +84,9 @@ def test_varied_changes_what_it_says_and_nothing_else():
     assert method.varied(update_scaling=False).update_scale is None
     assert method.varied(probability="logistic").weight_quantizer().probability == "logistic"
     assert method.varied(clip=False).update_scale is method.update_scale
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in models.CompactCNN(method.varied(batch_norm=False)).modules())
+    assert not any(
+        isinstance(m, torch.nn.BatchNorm2d) for m in models.CompactCNN(method.varied(batch_norm=False)).modules()
+    )
 
 
 def test_varied_refuses_what_a_method_does_not_have():

@@ -11,7 +11,10 @@ def bnnlib(*arguments, **environment):
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "bnnlib.cli", *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-m", "bnnlib.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 

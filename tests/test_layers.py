@@ -7,7 +7,15 @@ from bnnlib import BinConv2d, BinLinear, weights_as
 from bnnlib.layers import binary_layers
 from bnnlib.quantizers import DeterministicBinaryConnect, StochasticBinaryConnect
 
-CONVS = [{}, {"stride": 2}, {"padding": 1}, {"dilation": 2}, {"groups": 2}, {"bias": False}, {"padding": 1, "stride": 2, "groups": 2}]
+CONVS = [
+    {},
+    {"stride": 2},
+    {"padding": 1},
+    {"dilation": 2},
+    {"groups": 2},
+    {"bias": False},
+    {"padding": 1, "stride": 2, "groups": 2},
+]
 
 
 @pytest.mark.parametrize("options", CONVS)
@@ -37,7 +45,9 @@ def test_eval_sums_are_exact_integers_before_scaling():
     assert torch.equal(layer(x), sums * torch.tensor(scale))
 
 
-@pytest.mark.parametrize(("ours", "torchs", "arguments"), [(BinConv2d, nn.Conv2d, (4, 6, 3)), (BinLinear, nn.Linear, (4, 6))])
+@pytest.mark.parametrize(
+    ("ours", "torchs", "arguments"), [(BinConv2d, nn.Conv2d, (4, 6, 3)), (BinLinear, nn.Linear, (4, 6))]
+)
 def test_without_quantizers_a_layer_is_torchs_own(ours, torchs, arguments):
     layer, plain = ours(*arguments), torchs(*arguments)
     plain.load_state_dict(layer.state_dict())
@@ -47,7 +57,9 @@ def test_without_quantizers_a_layer_is_torchs_own(ours, torchs, arguments):
 
 
 def test_both_quantizers_are_used():
-    layer = BinLinear(6, 2, weight_quantizer=DeterministicBinaryConnect(), input_quantizer=DeterministicBinaryConnect(2.0))
+    layer = BinLinear(
+        6, 2, weight_quantizer=DeterministicBinaryConnect(), input_quantizer=DeterministicBinaryConnect(2.0)
+    )
     x = torch.randn(3, 6)
     expected = torch.where(x >= 0, 2.0, -2.0) @ torch.where(layer.weight >= 0, 1.0, -1.0).T + layer.bias
     torch.testing.assert_close(layer(x), expected)
@@ -89,7 +101,10 @@ def test_weights_as_restores_after_an_error_and_lists_its_forms():
     with pytest.raises(RuntimeError, match="inside"), weights_as(model, "real"):
         raise RuntimeError("inside")
     assert model[0].weight_quantizer is own
-    with pytest.raises(ValueError, match='"binary", "real" and "sampled", received \'latent\''), weights_as(model, "latent"):
+    with (
+        pytest.raises(ValueError, match='"binary", "real" and "sampled", received \'latent\''),
+        weights_as(model, "latent"),
+    ):
         pass
 
 

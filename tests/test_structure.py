@@ -49,7 +49,9 @@ def test_nothing_looks_upward(path):
     if unit in ("__init__", "_torchvision"):
         return
     for other in set(imported_units(path)) - {unit, "__version__"}:
-        assert floor_of(other) > floor_of(unit), f"{unit} (floor {floor_of(unit)}) imports {other} (floor {floor_of(other)})"
+        assert floor_of(other) > floor_of(unit), (
+            f"{unit} (floor {floor_of(unit)}) imports {other} (floor {floor_of(other)})"
+        )
 
 
 def test_importing_the_package_or_its_kernels_does_not_load_torch():
@@ -58,7 +60,7 @@ def test_importing_the_package_or_its_kernels_does_not_load_torch():
 
 
 def test_torchvision_imports_after_bnnlib():
-    code = "import bnnlib, torchvision; from torchvision.transforms import v2; import torchvision.datasets, torchvision.models"
+    code = "import bnnlib, torchvision.datasets, torchvision.models; from torchvision.transforms import v2"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -113,7 +115,13 @@ def test_imports_of_the_library_are_declared():
     declared = {import_name.get(Requirement(d).name, Requirement(d).name) for d in project["dependencies"]}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])] if isinstance(node, ast.Import) else []
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [a.name for a in getattr(node, "names", [])]
+                if isinstance(node, ast.Import)
+                else []
+            )
             for top in {n.split(".")[0] for n in names} - {"bnnlib", ""} - sys.stdlib_module_names:
                 assert top in declared, f"{path.name} imports {top}, which pyproject.toml does not declare"
 
@@ -139,5 +147,7 @@ def test_results_stay_small():
 
 
 def test_no_private_paths_in_tracked_text():
-    listed = subprocess.run(["git", "-C", str(ROOT), "grep", "-lIE", "/(home|Users|root)/[a-z]"], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "grep", "-lIE", "/(home|Users|root)/[a-z]"], capture_output=True, text=True
+    )
     assert [f for f in listed.stdout.split() if f != "tests/test_structure.py"] == []

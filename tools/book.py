@@ -43,10 +43,24 @@ def stage() -> None:
 
 def execute_one(path: Path, profile: str) -> tuple[Path, float, str]:
     """Runs a staged notebook in place on one thread; (notebook, seconds, what went wrong or nothing)."""
-    command = ["papermill", "--cwd", str(path.parent), str(path), str(path), "--no-progress-bar", "--log-level", "ERROR"]
+    command = [
+        "papermill",
+        "--cwd",
+        str(path.parent),
+        str(path),
+        str(path),
+        "--no-progress-bar",
+        "--log-level",
+        "ERROR",
+    ]
     if profile != "quick":
         command += ["-p", "profile", profile]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
     begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
     return path, time.perf_counter() - begun, "" if done.returncode == 0 else done.stderr[-4000:]
@@ -126,11 +140,10 @@ def cleaned(notebook: nbformat.NotebookNode) -> None:
 
 @app.command()
 def render(executed: Annotated[bool, typer.Option(help="Render the copies made by `execute`.")] = False) -> None:
-    """Builds the HTML with warnings as errors: of the stored outputs, or of the executed copies."""
-    if not executed:
-        stage()
-    arguments = ["jupyter-book", "build", str(STAGE), "--path-output", str(ROOT), "-W", "-n", "--keep-going", "--quiet", "--all"]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    """Builds _build/html with warnings as errors: of the stored outputs (executes nothing) or of executed copies."""
+    source = [str(STAGE), "--path-output", str(ROOT)] if executed else [str(ROOT)]
+    command = ["jupyter-book", "build", *source, "-W", "-n", "--keep-going", "--quiet", "--all"]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         console.print(done.stdout[-6000:] + done.stderr[-6000:], markup=False)
         raise typer.Exit(1)
@@ -141,7 +154,7 @@ def check(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Re-executes the stored notebooks and compares their outputs (nbval), then renders them and checks the pages."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     nbval = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-sanitize-with",
-             str(ROOT / "tests/book/sanitize.cfg"), "-n", str(jobs), "--dist", "loadfile", "-p", "no:cacheprovider"]  # fmt: skip
+             str(ROOT / "tests/book/sanitize.cfg"), "-n", str(jobs), "--dist", "loadfile"]  # fmt: skip
     steps = [
         ("stored outputs against a new execution", [*nbval, *map(str, chapters())]),
         ("pages of the stored outputs", [sys.executable, __file__, "render"]),

@@ -120,7 +120,9 @@ def load(
         images = read_idx(fetch(name, f"raw/{part}-images-idx3-ubyte.gz"))
         labels = read_idx(fetch(name, f"raw/{part}-labels-idx1-ubyte.gz"))
         return ImageSet(
-            torch.from_numpy(images.copy()).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)), torch.arange(len(labels))
+            torch.from_numpy(images.copy()).unsqueeze(1),
+            torch.from_numpy(labels.astype(np.int64)),
+            torch.arange(len(labels)),
         )
 
     whole = read("train")

@@ -133,7 +133,9 @@ def fetch(name: str, file: str, *, progress: bool = False) -> Path:
     target = cache_folder() / name / file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        downloader = pooch.HTTPDownloader(timeout=CONNECT_SECONDS, progressbar=_Bar(Path(file).name) if progress else False)
+        downloader = pooch.HTTPDownloader(
+            timeout=CONNECT_SECONDS, progressbar=_Bar(Path(file).name) if progress else False
+        )
         return Path(
             pooch.retrieve(url, wanted.files[file], fname=target.name, path=target.parent, downloader=downloader)
         )
@@ -172,7 +174,9 @@ class _Bar:
     def __init__(self, name: str):
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-        self._progress = Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._progress = Progress(
+            "{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        )
         self._task = self._progress.add_task(name, total=None)
         self._progress.start()
         self.total = 0

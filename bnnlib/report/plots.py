@@ -1,4 +1,4 @@
-"""The book's figures. One look everywhere: labelled axes with units, a colour-blind-safe palette, a colour per method."""
+"""The book's figures. One look everywhere: axes with units, a colour-blind-safe palette, a colour per method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,7 +35,9 @@ def colour(arm: str) -> str:
 def style() -> None:
     """Sets the look of all figures. White background, so that they read the same on light and dark pages."""
     sns.set_theme(context="notebook", style="whitegrid", font_scale=0.9)
-    plt.rcParams.update({"figure.figsize": (7.0, 3.6), "figure.dpi": 110, "savefig.bbox": "tight", "axes.titlesize": "medium"})
+    plt.rcParams.update(
+        {"figure.figsize": (7.0, 3.6), "figure.dpi": 110, "savefig.bbox": "tight", "axes.titlesize": "medium"}
+    )
 
 
 def curves(
@@ -141,7 +143,9 @@ def histogram_drift(counts: Mapping[str, np.ndarray], rows: Sequence[int] | None
     return fig
 
 
-def image_grid(images: np.ndarray, titles: Sequence[str] = (), *, columns: int = 8, limit: float | None = None) -> Figure:
+def image_grid(
+    images: np.ndarray, titles: Sequence[str] = (), *, columns: int = 8, limit: float | None = None
+) -> Figure:
     """Small grey pictures, shape (N, H, W); ``limit`` makes the scale symmetric about zero."""
     count = len(images)
     lines = -(-count // columns)

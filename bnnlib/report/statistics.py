@@ -31,7 +31,16 @@ def summarise(runs: pd.DataFrame, value: str = "test_accuracy", by: str = "arm")
     for name, group in runs.groupby(by, sort=False):
         values = group[value].to_numpy(float)
         wide = half_width(values) if len(values) >= MIN_FOR_INTERVAL else float("nan")
-        rows.append({by: name, "seeds": len(values), "mean": values.mean(), "± 95 %": wide, "least": values.min(), "most": values.max()})
+        rows.append(
+            {
+                by: name,
+                "seeds": len(values),
+                "mean": values.mean(),
+                "± 95 %": wide,
+                "least": values.min(),
+                "most": values.max(),
+            }
+        )
     return pd.DataFrame(rows).set_index(by)
 
 
@@ -45,7 +54,9 @@ def paired_difference(runs: pd.DataFrame, one: str, other: str, value: str = "te
     missing = {one, other} - set(table.columns)
     pairs = table[[one, other]].dropna() if not missing else table.iloc[:0]
     if len(pairs) < 2:
-        raise ValueError(f"{one!r} and {other!r} have {len(pairs)} seeds in common, two are needed; arms: {', '.join(table.columns)}")
+        raise ValueError(
+            f"{one!r} and {other!r} have {len(pairs)} seeds in common, two are needed; arms: {', '.join(table.columns)}"
+        )
     difference = pairs[one] - pairs[other]
     return float(difference.mean()), half_width(difference)
 

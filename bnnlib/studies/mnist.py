@@ -39,7 +39,7 @@ def _tuning() -> list[Run]:
 
 TUNING = Study(
     name="mnist-tuning",
-    question="Which learning rate for each regulariser? (Validation only, 10,000 images, one seed that no other study uses.)",
+    question="Which learning rate for each regulariser? (Validation only, 10,000 images, a seed of its own.)",
     runs=tuple(_tuning()),
     test=False,
 )

@@ -20,7 +20,7 @@ class Run:
     """One training of a study. The same description gives the same result on the same machine and thread count.
 
     Attributes:
-        arm: what the run stands for in its study ("binaryconnect-stochastic", "no clip"); runs of an arm differ in seed.
+        arm: what the run stands for in its study ("stochastic", "no clip"); runs of an arm differ in their seed.
         method: name in ``bnnlib.methods``.
         model: name in ``bnnlib.models.MODELS``.
         dataset: name in ``bnnlib.data``.

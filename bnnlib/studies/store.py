@@ -106,4 +106,6 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is not a whole table of results ({error}); restore it from version control") from error
+        raise ValueError(
+            f"{path} is not a whole table of results ({error}); restore it from version control"
+        ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from bnnlib import catalogue
@@ -35,7 +36,7 @@ class FitResult:
         trained_statistics: its batch-norm buffers as training left them, before any re-estimation.
         epoch: the reported epoch: of the best validation accuracy (the first of equals), or the last.
         history: every epoch.
-        validation_scores, test_scores: (N, classes) float32 at the reported epoch; the latter None without a test split.
+        validation_scores, test_scores: (N, classes) float32 at the reported epoch; None without a test split.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ def fit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[int, int, int], None] | None = None,
+    progress: bool = False,
 ) -> FitResult:
     """Trains a network under a method.
 
@@ -68,6 +70,7 @@ def fit(
         checkpoint: a file that is rewritten (atomically) after every epoch; if it exists, training goes on from it.
         on_epoch: called with each new record.
         on_step: called with (epoch, step, steps in the epoch).
+        progress: draw a bar with the time left.
 
     Raises:
         ValueError: the training set is smaller than a batch; a checkpoint belongs to other settings.
@@ -76,69 +79,43 @@ def fit(
     method = catalogue.get(method)
     steps = len(splits.train) // settings.batch_size
     if steps < 1:
-        raise ValueError(f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} images)")
+        raise ValueError(
+            f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} images)"
+        )
     fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
-    loss_of = LOSSES[method.loss]
     raw = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(raw, method, settings))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: (1 + math.cos(math.pi * t / (steps * settings.epochs))) / 2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: (1 + math.cos(math.pi * t / (steps * settings.epochs))) / 2
+    )
     wrapped, optimizer = fabric.setup(raw, optimizer)
 
-    run = _Progress(raw, optimizer, schedule, settings, method)
+    run = _State(raw, optimizer, schedule, settings, method)
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
     watch = LatentWatch(raw)
     if not run.history.epochs:
         run.history.histograms = {name: [row] for name, row in watch.histograms().items()}
 
-    for epoch in range(len(run.history.epochs) + 1, settings.epochs + 1):
-        seeded(settings.seed, epoch)
-        order = torch.randperm(len(splits.train))
-        losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
-        raw.train()
-        begun = time.perf_counter()
-        for step in range(steps):
-            batch = splits.train[order[step * settings.batch_size : (step + 1) * settings.batch_size]]
-            images = splits.normalise(augmented(batch.images, settings.augment))
-            images = images.to(fabric.device, memory_format=torch.channels_last)
-            labels = batch.labels.to(fabric.device)
-            outputs = wrapped(images)
-            loss = loss_of(outputs.float(), labels)
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
-            schedule.step()
-            method.step_done(raw)
-            losses += loss.detach().cpu()
-            right += (outputs.argmax(1) == labels).sum().cpu()
+    done = len(run.history.epochs)
+    with Progress(*Progress.get_default_columns(), disable=not progress) as bar:
+        task = bar.add_task(method.name, total=steps * settings.epochs, completed=steps * done)
+
+        def step_done(epoch: int, step: int) -> None:
+            bar.advance(task)
             if on_step is not None:
-                on_step(epoch, step + 1, steps)
-        seconds = time.perf_counter() - begun
-        loss = losses.item() / steps
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the training loss is {loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
-                f"{settings.learning_rate:g}) or look for NaN in the data"
-            )
-        record = run.evaluated(
-            splits,
-            loss_of,
-            {
-                "epoch": epoch,
-                "train_seconds": seconds,
-                "train_loss": loss,
-                "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
-                "learning_rate": settings.learning_rate * schedule.lr_lambdas[0](epoch * steps),
-                "flips": watch.flips(),
-                "saturated": watch.saturated(),
-            },
-        )
-        for name, row in watch.histograms().items():
-            run.history.histograms[name].append(row)
-        if checkpoint is not None:
-            run.save(checkpoint)
-        if on_epoch is not None:
-            on_epoch(record)
+                on_step(epoch, step, steps)
+
+        for epoch in range(done + 1, settings.epochs + 1):
+            figures = _train_epoch(fabric, wrapped, optimizer, schedule, method, splits, settings, epoch, step_done)
+            figures |= {"flips": watch.flips(), "saturated": watch.saturated()}
+            record = run.evaluated(splits, LOSSES[method.loss], figures)
+            for name, row in watch.histograms().items():
+                run.history.histograms[name].append(row)
+            if checkpoint is not None:
+                run.save(checkpoint)
+            if on_epoch is not None:
+                on_epoch(record)
 
     raw.load_state_dict(run.best["state"])
     best = run.best
@@ -152,6 +129,54 @@ def fit(
     )
 
 
+def _train_epoch(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    method: Method,
+    splits: ImageSplits,
+    settings: Settings,
+    epoch: int,
+    step_done: Callable[[int, int], None],
+) -> dict:
+    """One pass over the training set; the epoch's figures by the names of :class:`EpochRecord`."""
+    seeded(settings.seed, epoch)
+    steps = len(splits.train) // settings.batch_size
+    order = torch.randperm(len(splits.train))
+    losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
+    model.train()
+    begun = time.perf_counter()
+    for step in range(steps):
+        batch = splits.train[order[step * settings.batch_size : (step + 1) * settings.batch_size]]
+        images = splits.normalise(augmented(batch.images, settings.augment))
+        labels = batch.labels.to(fabric.device)
+        outputs = model(images.to(fabric.device, memory_format=torch.channels_last))
+        loss = LOSSES[method.loss](outputs.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimizer.step()
+        schedule.step()
+        method.step_done(model)
+        losses += loss.detach().cpu()
+        right += (outputs.argmax(1) == labels).sum().cpu()
+        step_done(epoch, step + 1)
+    seconds = time.perf_counter() - begun
+    mean_loss = losses.item() / steps
+    if not math.isfinite(mean_loss):
+        raise FloatingPointError(
+            f"the training loss is {mean_loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
+            f"{settings.learning_rate:g}) or look for NaN in the data"
+        )
+    return {
+        "epoch": epoch,
+        "train_seconds": seconds,
+        "train_loss": mean_loss,
+        "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
+        "learning_rate": settings.learning_rate * schedule.lr_lambdas[0](epoch * steps),
+    }
+
+
 def seeded(seed: int, epoch: int = 0) -> None:
     """Seeds torch's generator for an epoch of a run; epoch 0 is for the initial weights.
 
@@ -160,7 +185,7 @@ def seeded(seed: int, epoch: int = 0) -> None:
     torch.manual_seed(seed * 1_000_003 + epoch)
 
 
-class _Progress:
+class _State:
     """Everything a training needs to go on: weights, optimiser, schedule, records, and the best epoch so far."""
 
     def __init__(self, model: nn.Module, optimizer, schedule, settings: Settings, method: Method):
@@ -219,7 +244,7 @@ class _Progress:
         if any(kept[key] != self.described[key] for key in self.described):
             raise ValueError(
                 f"checkpoint {path} belongs to another training: it holds {kept['method']} with {kept['settings']}, "
-                f"wanted is {self.described['method']} with {self.described['settings']}; delete it or name another file"
+                f"wanted is {self.described['method']} with {self.described['settings']}; delete it or name another"
             )
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])

@@ -89,7 +89,14 @@ def test_without_network_the_error_names_three_places_and_what_to_do(toy, monkey
     with pytest.raises(DataNotFound) as caught:
         sources.fetch("Toy", FILE)
     message = str(caught.value)
-    for part in (str(tmp_path / "nowhere"), str(tmp_path / "cache"), "http://127.0.0.1:9/", "bnnlib data fetch Toy", "BNNLIB_DATA", "quick"):
+    for part in (
+        str(tmp_path / "nowhere"),
+        str(tmp_path / "cache"),
+        "http://127.0.0.1:9/",
+        "bnnlib data fetch Toy",
+        "BNNLIB_DATA",
+        "quick",
+    ):
         assert part in message
 
 

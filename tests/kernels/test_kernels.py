@@ -24,7 +24,7 @@ def test_zero_of_either_sign_packs_as_plus_one():
     assert kernels.pack(x).tolist() == [[0b101011]]
 
 
-@pytest.mark.parametrize("rows, _, columns", SHAPES)
+@pytest.mark.parametrize(("rows", "_", "columns"), SHAPES)
 def test_compiled_packing_equals_numpy(rows, _, columns):
     x = np.random.default_rng(1).standard_normal((rows, columns)).astype(np.float32)
     np.testing.assert_array_equal(kernels.pack(x), reference.pack(x))

@@ -18,7 +18,9 @@ def test_deterministic_forward_by_hand():
     assert DeterministicBinaryConnect(0.5)(w).tolist() == [0.5, -0.5, 0.5, 0.5, 0.5, -0.5]
 
 
-@pytest.mark.parametrize("quantizer", [DeterministicBinaryConnect(), DeterministicBinaryConnect(0.25), StochasticBinaryConnect()])
+@pytest.mark.parametrize(
+    "quantizer", [DeterministicBinaryConnect(), DeterministicBinaryConnect(0.25), StochasticBinaryConnect()]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradient_passes_unchanged_even_outside_the_clip(quantizer, dtype):
     w = torch.tensor([0.3, -2.0, 0.0, 1.5], dtype=dtype, requires_grad=True)
@@ -29,7 +31,9 @@ def test_gradient_passes_unchanged_even_outside_the_clip(quantizer, dtype):
 
 
 @settings(max_examples=50, deadline=None)
-@given(values=st.lists(finite, min_size=1, max_size=40), amplitude=st.sampled_from([0.5, 1.0, 2.0]), training=st.booleans())
+@given(
+    values=st.lists(finite, min_size=1, max_size=40), amplitude=st.sampled_from([0.5, 1.0, 2.0]), training=st.booleans()
+)
 def test_codes_times_scale_is_the_output(values, amplitude, training):
     w = torch.tensor(values)
     for quantizer in (DeterministicBinaryConnect(amplitude), StochasticBinaryConnect(amplitude)):

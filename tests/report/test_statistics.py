@@ -19,7 +19,9 @@ def test_one_value_has_no_interval():
 
 
 def runs(seeds):
-    return pd.DataFrame([{"arm": a, "seed": s, "test_accuracy": base + s} for s in range(seeds) for a, base in (("x", 10), ("y", 7))])
+    return pd.DataFrame(
+        [{"arm": a, "seed": s, "test_accuracy": base + s} for s in range(seeds) for a, base in (("x", 10), ("y", 7))]
+    )
 
 
 def test_three_seeds_get_their_points_but_no_interval():

@@ -18,8 +18,16 @@ TINY = Settings(epochs=2, batch_size=100)
 
 
 def tiny_run(method="binaryconnect-stochastic", seed=0, **settings):
-    return Run(method, method, "mlp", "FashionMNIST", replace(TINY, seed=seed, **settings), profile="quick", train_size=300,
-               model_options={"width": 16})  # fmt: skip
+    return Run(
+        arm=method,
+        method=method,
+        model="mlp",
+        dataset="FashionMNIST",
+        settings=replace(TINY, seed=seed, **settings),
+        profile="quick",
+        train_size=300,
+        model_options={"width": 16},
+    )
 
 
 def tiny_study(*runs, **options):
@@ -40,7 +48,13 @@ def test_a_run_leaves_its_row_epochs_and_outputs(store, tmp_path):
     assert row["reported_epoch"] == 2
     assert 0 <= row["test_accuracy"] <= 100
     provenance = {"commit", "torch", "python", "processor", "threads", "date", "seconds", "peak_memory_mb"}
-    forms = {"test_binary_as_trained", "test_binary_reestimated", "test_real_as_trained", "test_sampled_mean", "test_ensemble"}
+    forms = {
+        "test_binary_as_trained",
+        "test_binary_reestimated",
+        "test_real_as_trained",
+        "test_sampled_mean",
+        "test_ensemble",
+    }
     assert row[sorted(provenance | forms)].notna().all()
     assert row["test_binary_reestimated"] == pytest.approx(row["test_accuracy"])
     assert list(store.epochs()["epoch"]) == [1, 2]

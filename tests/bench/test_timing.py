@@ -1,0 +1,42 @@
+import time
+
+import pytest
+import torch
+
+from bnnlib.bench import measure_steps, side_by_side
+
+
+def test_contenders_take_turns_and_the_ratio_is_to_the_first():
+    calls = []
+
+    def contender(name, seconds):
+        def call():
+            calls.append(name)
+            time.sleep(seconds)
+
+        return call
+
+    table = side_by_side({"a": contender("a", 0.002), "b": contender("b", 0.006)}, rounds=5, warmup=1, at_least=0)
+    assert calls == ["a", "b"] + ["a", "b"] * 5
+    assert table.loc["a", "ratio"] == 1
+    assert 1.5 < table.loc["b", "ratio"] < 6
+    assert table.loc["b", "ratio_low"] <= table.loc["b", "ratio"] <= table.loc["b", "ratio_high"]
+
+
+def test_short_calls_are_repeated_within_a_turn():
+    calls = []
+    side_by_side({"a": lambda: calls.append(1), "b": lambda: time.sleep(0.001)}, rounds=3, at_least=0.002)
+    assert len(calls) > 50
+
+
+def test_too_little_to_compare_is_refused():
+    with pytest.raises(ValueError, match="two contenders and three rounds, received 1 and 15"):
+        side_by_side({"a": lambda: None})
+
+
+def test_steps_are_measured_for_every_method_and_differ_from_zero():
+    torch.set_num_threads(1)
+    table = measure_steps("mlp", batch_size=8, rounds=3)
+    assert set(table["what"]) == {"training", "inference"}
+    assert (table["ms"] > 0).all()
+    assert (table.loc[table["method"] == "float", "ratio"] == 1).all()

@@ -1,0 +1,69 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bnnlib import studies
+from bnnlib.studies import ResultsStore, ledger
+from bnnlib.studies.ledger import COLUMNS, claims
+
+
+def write(folder, *rows):
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / "ledger.csv", index=False)
+    return folder
+
+
+ROW = ("a", "accuracy", "%", "78.73", "somebody", "toy", "arm", "test_accuracy", "another network")
+
+
+def store_runs(folder, accuracies):
+    store = ResultsStore(folder / "toy")
+    for seed, accuracy in enumerate(accuracies):
+        store.add(f"run{seed}", {"arm": "arm", "seed": seed, "test_accuracy": accuracy}, pd.DataFrame([{"epoch": 1}]),
+                  {"test_labels": np.repeat(np.arange(10), 10), "test_predicted": np.zeros(100, int)})  # fmt: skip
+
+
+def test_ours_is_mean_and_interval_over_seeds(tmp_path):
+    store_runs(tmp_path, [90, 91, 92, 93, 94])
+    # standard deviation 1.5811, t(0.975, 4) = 2.7764: 2.7764 * 1.5811 / sqrt(5) = 1.9632
+    assert ledger(write(tmp_path, ROW)).loc["a", "ours"] == "92.00 ± 1.96 (5 seeds)"
+
+
+def test_three_seeds_show_their_range(tmp_path):
+    store_runs(tmp_path, [90, 91, 95])
+    assert ledger(write(tmp_path, ROW)).loc["a", "ours"] == "92.00 (3 seeds: 90.00 to 95.00)"
+
+
+def test_errors_and_classes_are_computed_from_the_stored_predictions(tmp_path):
+    store_runs(tmp_path, [90])
+    error = (*ROW[:7], "test_error", "x")
+    shirt = ("b", *ROW[1:7], "class:T-shirt/top", "x")
+    trouser = ("c", *ROW[1:7], "class:Trouser", "x")
+    ours = ledger(write(tmp_path, error, shirt, trouser))["ours"]
+    assert [text.split()[0] for text in ours] == ["10.00", "100.00", "0.00"]
+
+
+def test_what_was_not_measured_is_empty(tmp_path):
+    unmeasured = ("d", "energy", "pJ", "640", "somebody", "", "", "", "not measured")
+    assert list(ledger(write(tmp_path, ROW, unmeasured))["ours"]) == ["", ""]
+
+
+def test_a_bad_ledger_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds twice: a"):
+        claims(write(tmp_path, ROW, ROW) / "ledger.csv")
+    with pytest.raises(ValueError, match="no 'why they differ' in row a"):
+        claims(write(tmp_path, (*ROW[:8], "")) / "ledger.csv")
+    (tmp_path / "ledger.csv").write_text("id,claimed\n")
+    with pytest.raises(ValueError, match="must have the columns"):
+        claims(tmp_path / "ledger.csv")
+
+
+def test_rows_of_the_books_ledger_name_studies_and_arms_that_exist():
+    for row in claims(studies.results_folder() / "ledger.csv").itertuples():
+        if row.study:
+            assert row.arm in {run.arm for run in studies.get(row.study).runs}, row.Index
+
+
+def test_missing_runs_of_a_study_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(studies, "results_folder", lambda: tmp_path)
+    studies.results("fashion-binaryconnect")
+    assert "15 of 15 runs of fashion-binaryconnect are not finished yet: bnnlib study run" in capsys.readouterr().out
