@@ -62,7 +62,8 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
         "peak_memory_mb": round(peak_memory_mb()),
         **provenance(run.settings.device),
     }
-    latent = result.model.state_dict() if run.settings.seed == 0 and run.arm in study.checkpoints else None
+    keep = run.settings.seed == 0 and run.arm in study.checkpoints
+    latent = {name: value.contiguous() for name, value in result.model.state_dict().items()} if keep else None
     store.add(run.id, row, epochs, _outputs(result, splits, run.arm in study.scores), latent)
     checkpoint.unlink(missing_ok=True)
 

@@ -60,7 +60,8 @@ def test_internal_links_and_images_lead_somewhere(page):
         if re.match(r"[a-z]+:|//|data:", url) or found.get("rel") == ["canonical"]:
             continue
         target = (page.parent / unquote(url).split("?")[0]).resolve() if url else page
-        if not target.exists() or (fragment and target.suffix == ".html" and not soup(target).find(id=unquote(fragment))):
+        inside = fragment and target.suffix == ".html"
+        if not target.exists() or (inside and not soup(target).find(id=unquote(fragment))):
             broken.append(address(found))
     assert broken == []
 

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from safetensors.torch import load_file
 
-from bnnlib import studies
+from bnnlib import data, studies
 from bnnlib.studies import ResultsStore, Run, Study, execute, run_one
 from bnnlib.studies.store import replaced
-from bnnlib.training import Settings
+from bnnlib.training import Settings, scores
 
 TINY = Settings(epochs=2, batch_size=100)
 
@@ -67,6 +68,17 @@ def test_a_run_leaves_its_row_epochs_and_outputs(store, tmp_path):
     assert outputs["histogram/layers.0"].shape == (3, 41)
     assert store.latent_file(run.id).exists()
     assert not list(tmp_path.glob("tiny/*.pt"))
+
+
+def test_the_checkpoint_of_a_convolutional_run_gives_its_predictions_again(store, tmp_path):
+    run = replace(tiny_run("binaryconnect-deterministic"), model="compact-cnn", model_options={})
+    study = tiny_study(run, checkpoints=frozenset({run.arm}))
+    run_one(study, run, store, tmp_path)
+    model = run.build_model()
+    model.load_state_dict(load_file(store.latent_file(run.id)))
+    splits = data.load("FashionMNIST", "quick")
+    predicted = scores(model, splits.test, splits).argmax(1).numpy()
+    assert (predicted == store.outputs(run.id)["test_predicted"]).mean() > 0.995
 
 
 def test_tuning_stores_no_test_figure(store, tmp_path):
