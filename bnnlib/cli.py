@@ -127,10 +127,11 @@ def study_run(
             progress.update(whole, completed=sum(seen.values()))
             progress.console.print(f"{run_id}  epoch {epoch:>2}/{of}  validation {validation:.2f} %", highlight=False)
 
-        def on_run(run_id: str) -> None:
+        def on_run(run_id: str, error: BaseException | None) -> None:
             seen[run_id] = epochs[run_id]
             progress.update(whole, completed=sum(seen.values()))
-            progress.console.print(f"[green]finished[/] {run_id}", highlight=False)
+            outcome = "[green]finished[/]" if error is None else "[red]failed[/]"
+            progress.console.print(f"{outcome} {run_id}{'' if error is None else f': {error}'}", highlight=False)
 
         done = studies.execute(
             study,
@@ -208,7 +209,7 @@ def main() -> None:
     """Entry point: errors that a user can mend are one line and exit status 2."""
     try:
         app(standalone_mode=True)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
         Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
 

@@ -21,11 +21,16 @@ from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 from bnnlib.training import FitResult, accuracy, fit, reestimate_batch_norm, scores, seeded
 
-__all__ = ["execute", "run_one"]
+__all__ = ["StudyFailed", "execute", "run_one"]
 
 ENSEMBLE = 16  # sampled networks whose scores are averaged
 
 EpochCallback = Callable[[str, int, int, float], None]
+RunCallback = Callable[[str, BaseException | None], None]
+
+
+class StudyFailed(RuntimeError):
+    """Some runs of a study ended in an error; the message names each with its cause."""
 
 
 def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: EpochCallback | None = None) -> None:
@@ -78,13 +83,19 @@ def execute(
     only: Iterable[str] | None = None,
     device: str = "auto",
     on_epoch: EpochCallback | None = None,
-    on_run: Callable[[str], None] | None = None,
+    on_run: RunCallback | None = None,
 ) -> list[str]:
     """Runs what is unfinished of a study, ``workers`` runs side by side with ``threads`` threads each.
 
-    Returns the ids of the runs done now. Finished ones are skipped, interrupted ones go on from their checkpoint.
+    Returns the ids of the runs done now. Finished ones are skipped, interrupted ones go on from their checkpoint. A run
+    that fails does not stop the others.
+
+    Args:
+        on_epoch: called with (run id, epoch, epochs, validation accuracy in percent).
+        on_run: called with (run id, the error it ended in or None).
 
     Raises:
+        StudyFailed: at the end, if runs failed.
         ValueError: ``only`` names a run that the study doesn't have.
     """
     by_id = {run.id: run.on(device) for run in study.runs}
@@ -101,20 +112,25 @@ def execute(
         news = manager.Queue()
         futures = {pool.submit(_worker, study, by_id[run_id], store, work, threads, news): run_id for run_id in todo}
         pending = set(futures)
+        failures: dict[str, BaseException] = {}
         try:
             while pending:
                 _relay(news, on_epoch)
                 for future in [f for f in pending if f.done()]:
                     pending.remove(future)
-                    future.result()
                     _relay(news, on_epoch)
+                    if (error := future.exception()) is not None:
+                        failures[futures[future]] = error
                     if on_run is not None:
-                        on_run(futures[future])
+                        on_run(futures[future], error)
                 time.sleep(0.2)
         except BaseException:
             for future in pending:
                 future.cancel()
             raise
+    if failures:
+        told = "; ".join(f"{run_id}: {type(error).__name__}: {error}" for run_id, error in failures.items())
+        raise StudyFailed(f"{len(failures)} of {len(todo)} runs of {study.name} failed, the others are stored. {told}")
     return todo
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from bnnlib import data, studies
 from bnnlib.studies import ResultsStore, Run, Study, execute, run_one
+from bnnlib.studies.execute import StudyFailed
 from bnnlib.studies.store import replaced
 from bnnlib.training import Settings, scores
 
@@ -99,6 +100,16 @@ def test_two_workers_finish_a_study_and_a_second_call_does_nothing(store, tmp_pa
     before = store.runs_file.read_bytes()
     assert execute(study, store, tmp_path) == []
     assert store.runs_file.read_bytes() == before
+
+
+def test_a_run_that_fails_is_told_and_does_not_stop_the_others(store, tmp_path):
+    good, bad = tiny_run(), tiny_run(seed=1, batch_size=301)
+    told = {}
+    with pytest.raises(StudyFailed, match=rf"1 of 2 runs of tiny failed.*{bad.id}: ValueError: batch_size 301"):
+        execute(tiny_study(bad, good), store, tmp_path, on_run=lambda run_id, error: told.update({run_id: error}))
+    assert store.finished() == {good.id}
+    assert told[good.id] is None
+    assert "batch_size 301" in str(told[bad.id])
 
 
 def test_where_a_run_happens_does_not_change_what_it_gives(store, tmp_path):
