@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bnnlib.report.statistics import MIN_FOR_INTERVAL, half_width
 
@@ -23,13 +24,13 @@ _COLOURS = {
     "stochastic": "#D55E00",
     "dropout 50 %": "#009E73",
 }
-_SPARE = ["#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+_OTHER = "#56565C"
 
 
 def colour(arm: str) -> str:
     """The colour of an arm ("deterministic") or of a method ("binaryconnect-deterministic") everywhere in the book."""
     name = arm.removeprefix("binaryconnect-").split(",")[0]
-    return _COLOURS.get(name) or _SPARE[sum(map(ord, name)) % len(_SPARE)]
+    return _COLOURS.get(name, _OTHER)
 
 
 def style() -> None:
@@ -66,6 +67,7 @@ def curves(
             low, high = grouped.min(), grouped.max()
         ax.plot(mean.index, mean, label=name, color=colour(str(name)), marker=".", markersize=5)
         ax.fill_between(mean.index, low, high, color=colour(str(name)), alpha=0.18, linewidth=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=label, title=title)
     ax.legend()
     return ax
@@ -101,6 +103,7 @@ def confusion_heatmap(matrix: np.ndarray, classes: Sequence[str], *, ax: Axes | 
     """Rows are true classes, columns predicted ones, in percent of the row; the diagonal is left out of the colours."""
     ax = ax or plt.subplots(figsize=(6.4, 5.2))[1]
     share = 100 * matrix / matrix.sum(1, keepdims=True)
+    ax.grid(visible=False)
     errors = np.where(np.eye(len(classes), dtype=bool), np.nan, share)
     sns.heatmap(errors, cmap="flare", ax=ax, xticklabels=classes, yticklabels=classes, square=True,
                 cbar_kws={"label": "mistaken for (% of the class)"}, linewidths=0.4)  # fmt: skip
@@ -129,16 +132,22 @@ def histogram_drift(counts: Mapping[str, np.ndarray], rows: Sequence[int] | None
         counts: layer -> (epochs + 1, bins) counts; row 0 is the initialisation.
         rows: the epochs to draw; first, second, middle and last by default.
     """
-    fig, axes = plt.subplots(1, len(counts), figsize=(2.3 * len(counts), 2.7), sharey=True, squeeze=False)
-    for ax, (name, table) in zip(axes[0], counts.items(), strict=True):
+    lines = -(-len(counts) // 3)
+    fig, axes = plt.subplots(lines, 3, figsize=(8, 2.3 * lines), sharey=True, sharex=True, squeeze=False)
+    for ax in axes.flat[len(counts) :]:
+        ax.axis("off")
+    for ax, (name, table) in zip(axes.flat, counts.items(), strict=False):
         table = np.asarray(table)
         chosen = rows or sorted({0, 1, len(table) // 2, len(table) - 1})
         centres = np.linspace(-1, 1, table.shape[1] + 1)
         for shade, row in zip(np.linspace(0.75, 0.0, len(chosen)), chosen, strict=True):
             ax.stairs(100 * table[row] / table[row].sum(), centres, color=plt.cm.viridis(shade), label=f"epoch {row}")
-        ax.set(title=name, xlabel="latent weight", yscale="log")
-    axes[0, 0].set_ylabel("share of weights (%)")
-    axes[0, -1].legend(fontsize="small", loc="upper center")
+        ax.set(title=name, yscale="log")
+    for ax in axes[-1]:
+        ax.set_xlabel("latent weight")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share of weights (%)")
+    axes[0, 0].legend(fontsize="x-small", loc="upper center", ncols=2)
     fig.tight_layout()
     return fig
 

@@ -1,5 +1,7 @@
 """A line that says where stored figures come from."""
 
+import textwrap
+
 import pandas as pd
 
 __all__ = ["provenance_line"]
@@ -7,13 +9,16 @@ __all__ = ["provenance_line"]
 
 def provenance_line(runs: pd.DataFrame) -> str:
     """How many runs, made when, on what, from which commits: to be printed beside a figure."""
+    if not len(runs):
+        return "no run is finished yet"
 
     def each(column: str) -> str:
         return ", ".join(str(v) for v in dict.fromkeys(runs[column]))
 
     dates = sorted(str(d)[:10] for d in runs["date"])
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    return (
+    line = (
         f"{len(runs)} runs, {when}, {each('processor')}, {each('threads')} thread(s) each, torch {each('torch')}, "
         f"commit {each('commit')}, {runs['seconds'].sum() / 3600:.1f} hours in all"
     )
+    return textwrap.fill(line, 74)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from bnnlib.studies import fashion, mnist
 from bnnlib.studies.execute import execute, run_one
-from bnnlib.studies.ledger import ledger
+from bnnlib.studies.ledger import claims, ledger
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
 __all__ = [
-    "STUDIES", "ResultsStore", "Run", "Study", "execute", "get", "ledger", "results",
+    "STUDIES", "ResultsStore", "Run", "Study", "claims", "execute", "get", "ledger", "results",
     "results_folder", "run_one",
 ]  # fmt: skip
 
@@ -35,7 +35,7 @@ def results(name: str) -> ResultsStore:
     study = get(name)
     store = ResultsStore(results_folder() / name)
     if missing := len({run.id for run in study.runs} - store.finished()):
-        print(f"{missing} of {len(study.runs)} runs of {name} are not finished yet: bnnlib study run {name}")
+        print(f"{missing} of {len(study.runs)} runs are not finished yet: bnnlib study run {name}")
     return store
 
 

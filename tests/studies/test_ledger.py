@@ -66,4 +66,4 @@ def test_rows_of_the_books_ledger_name_studies_and_arms_that_exist():
 def test_missing_runs_of_a_study_are_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(studies, "results_folder", lambda: tmp_path)
     studies.results("fashion-binaryconnect")
-    assert "15 of 15 runs of fashion-binaryconnect are not finished yet: bnnlib study run" in capsys.readouterr().out
+    assert "15 of 15 runs are not finished yet: bnnlib study run fashion-binaryconnect" in capsys.readouterr().out
