@@ -1,8 +1,6 @@
 """Image data sets as tensors, with splits that never change."""
 
-import gzip
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnnlib.data import samples, sources
+from bnnlib.data.idx import read_idx
 
 __all__ = ["PROFILES", "ImageSet", "ImageSplits", "load"]
 
@@ -66,25 +65,6 @@ class ImageSplits:
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> float32, centred and scaled with the training set's mean and deviation."""
         return images.float().sub_(self.mean).div_(self.deviation)
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """The array in a gzipped IDX file of unsigned bytes.
-
-    Raises:
-        DataCorrupt: the file is no such file, or its length does not fit its header.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
-        raise sources.DataCorrupt(f"{path} is not a whole gzip file: {error}") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise sources.DataCorrupt(f"{path} does not begin like an IDX file of bytes: {content[:4].hex()}")
-    dimensions = content[3]
-    shape = tuple(np.frombuffer(content, ">u4", dimensions, 4))
-    if len(content) != 4 + 4 * dimensions + np.prod(shape, dtype=np.int64):
-        raise sources.DataCorrupt(f"{path} announces shape {shape} and holds {len(content):,} bytes")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def load(

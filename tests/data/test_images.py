@@ -1,11 +1,8 @@
-import gzip
-
-import numpy as np
 import pytest
 import torch
 
 from bnnlib import data
-from bnnlib.data import DataCorrupt, DataNotFound, images, samples
+from bnnlib.data import DataNotFound, samples
 
 
 def have(name):
@@ -85,31 +82,8 @@ def test_the_sample_is_cut_from_the_whole_set(sample):
 def test_the_sample_can_be_made_again_to_the_byte(monkeypatch, tmp_path):
     if not have("FashionMNIST"):
         pytest.skip("FashionMNIST is not on this machine (bnnlib data fetch FashionMNIST)")
+    folder = samples.FOLDER
     monkeypatch.setattr(samples, "FOLDER", tmp_path)
     monkeypatch.setattr(samples, "CHECKSUMS", tmp_path / "checksums.json")
-    folder = images.Path(images.__file__).parent / "samples"
     for path in samples.make():
         assert path.read_bytes() == (folder / path.relative_to(tmp_path)).read_bytes()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abc"),  # announces five, holds three
-        gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00"),  # of floats
-        gzip.compress(b""),
-        b"not gzip",
-        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abc")[:-6],
-    ],
-)
-def test_a_bad_idx_file_is_named(tmp_path, content):
-    path = tmp_path / "bad.gz"
-    path.write_bytes(content)
-    with pytest.raises(DataCorrupt, match=r"bad\.gz"):
-        images.read_idx(path)
-
-
-def test_idx_by_hand(tmp_path):
-    path = tmp_path / "two.gz"
-    path.write_bytes(gzip.compress(b"\x00\x00\x08\x02\x00\x00\x00\x02\x00\x00\x00\x03" + bytes(range(6))))
-    np.testing.assert_array_equal(images.read_idx(path), [[0, 1, 2], [3, 4, 5]])

@@ -3,7 +3,6 @@
 They are laid out like the whole sets and carry checksums of their own. :func:`make` cuts them from the whole sets.
 """
 
-import gzip
 import json
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bnnlib.data import sources
+from bnnlib.data.idx import idx_bytes, read_idx
 
 __all__ = ["find", "make"]
 
@@ -40,8 +40,6 @@ def make(name: str = "FashionMNIST") -> list[Path]:
 
     Deterministic to the byte (`bnnlib data sample`). Returns the files written.
     """
-    from bnnlib.data.images import read_idx
-
     known = json.loads(CHECKSUMS.read_text()) if CHECKSUMS.exists() else {}
     written = []
     for part, size in SIZES.items():
@@ -51,11 +49,9 @@ def make(name: str = "FashionMNIST") -> list[Path]:
         classes = np.unique(labels)
         chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[: size // len(classes)] for c in classes]))
         for kind, file in files.items():
-            cut = arrays[kind][chosen]
-            header = bytes([0, 0, 8, cut.ndim]) + np.array(cut.shape, ">u4").tobytes()
             path = FOLDER / name / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(gzip.compress(header + cut.tobytes(), 9, mtime=0))
+            path.write_bytes(idx_bytes(arrays[kind][chosen]))
             known[f"{name}/{file}"] = sources.sha256(path)
             written.append(path)
     temporary = CHECKSUMS.with_suffix(".partial")

@@ -1,0 +1,38 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from bnnlib.data import DataCorrupt
+from bnnlib.data.idx import idx_bytes, read_idx
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abc"),  # announces five, holds three
+        gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00"),  # of floats
+        gzip.compress(b""),
+        b"not gzip",
+        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abc")[:-6],
+    ],
+)
+def test_a_bad_idx_file_is_named(tmp_path, content):
+    path = tmp_path / "bad.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataCorrupt, match=r"bad\.gz"):
+        read_idx(path)
+
+
+def test_idx_by_hand(tmp_path):
+    path = tmp_path / "two.gz"
+    path.write_bytes(gzip.compress(b"\x00\x00\x08\x02\x00\x00\x00\x02\x00\x00\x00\x03" + bytes(range(6))))
+    np.testing.assert_array_equal(read_idx(path), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_written_arrays_are_read_again_and_the_bytes_do_not_depend_on_the_clock(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
+    path = tmp_path / "array.gz"
+    path.write_bytes(idx_bytes(array))
+    np.testing.assert_array_equal(read_idx(path), array)
+    assert path.read_bytes()[4:8] == bytes(4)  # the time in the gzip header
