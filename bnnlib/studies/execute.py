@@ -12,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bnnlib import data
-from bnnlib.layers import weights_as
+from bnnlib.studies.forms import evaluate_forms
 from bnnlib.studies.provenance import commit, peak_memory_mb, provenance
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
-from bnnlib.training import FitResult, accuracy, fit, reestimate_batch_norm, scores, seeded
+from bnnlib.training import FitResult, fit
 
 __all__ = ["StudyFailed", "execute", "run_one"]
 
-ENSEMBLE = 16  # sampled networks whose scores are averaged
 
 EpochCallback = Callable[[str, int, int, float], None]
 RunCallback = Callable[[str, BaseException | None], None]
@@ -54,6 +52,11 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
     epochs = result.history.frame()
     described = run.describe()
     settings = described.pop("settings")
+    outputs = _outputs(result, splits, run.arm in study.scores)
+    forms: dict[str, float] = {}
+    if study.test and method.weight_bits == 1:
+        forms, predicted = evaluate_forms(result, splits, stochastic=method.stochastic, seed=run.settings.seed)
+        outputs |= predicted
     row = {
         **described,
         **settings,
@@ -61,7 +64,7 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
         "validation_accuracy": epochs["validation_accuracy"][result.epoch - 1],
         "test_accuracy": epochs["test_accuracy"][result.epoch - 1] if study.test else None,
         "best_test_epoch_accuracy": epochs["test_accuracy"].max() if study.test else None,
-        **(_other_forms(result, splits, run, method.stochastic) if study.test and method.weight_bits == 1 else {}),
+        **forms,
         "train_seconds": round(epochs["train_seconds"].sum(), 1),
         "seconds": round(time.time() - begun, 1),
         "peak_memory_mb": round(peak_memory_mb()),
@@ -69,7 +72,7 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
     }
     keep = run.settings.seed == 0 and run.arm in study.checkpoints
     latent = {name: value.contiguous() for name, value in result.model.state_dict().items()} if keep else None
-    store.add(run.id, row, epochs, _outputs(result, splits, run.arm in study.scores), latent)
+    store.add(run.id, row, epochs, outputs, latent)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -159,40 +162,6 @@ def _relay(news, on_epoch: EpochCallback | None) -> None:
             return
         if on_epoch is not None:
             on_epoch(*what)
-
-
-def _other_forms(result: FitResult, splits: data.ImageSplits, run: Run, stochastic: bool) -> dict[str, float]:
-    """Test accuracies, in percent, of the reported epoch's network with other weights and other batch-norm statistics.
-
-    ``as_trained`` means the running statistics of training; ``reestimated`` those under the weights evaluated.
-    """
-    model, test = result.model, splits.test
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
-    figures = {}
-
-    def measured() -> Tensor:
-        return scores(model, test, splits)
-
-    for form in ("binary", "real"):
-        with weights_as(model, form):
-            model.load_state_dict(result.trained_statistics, strict=False)
-            figures[f"test_{form}_as_trained"] = accuracy(measured().argmax(1), test.labels)
-            reestimate_batch_norm(model, splits)
-            figures[f"test_{form}_reestimated"] = accuracy(measured().argmax(1), test.labels)
-        model.load_state_dict(kept)
-    if stochastic:
-        seeded(run.settings.seed, run.settings.epochs + 1)
-        single, total = [], 0
-        model.load_state_dict(result.trained_statistics, strict=False)  # those of sampled weights
-        with weights_as(model, "sampled"):
-            for _ in range(ENSEMBLE):
-                drawn = measured()
-                single.append(accuracy(drawn.argmax(1), test.labels))
-                total = total + drawn
-        model.load_state_dict(kept)
-        figures["test_sampled_mean"] = float(np.mean(single))
-        figures["test_ensemble"] = accuracy(total.argmax(1), test.labels)
-    return figures
 
 
 def _outputs(result: FitResult, splits: data.ImageSplits, with_scores: bool) -> dict[str, np.ndarray]:

@@ -59,6 +59,10 @@ def test_a_run_leaves_its_row_epochs_and_outputs(store, tmp_path):
     }
     assert row[sorted(provenance | forms)].notna().all()
     assert row["test_binary_reestimated"] == pytest.approx(row["test_accuracy"])
+    for form in ("binary_as_trained", "real_reestimated", "ensemble"):
+        predicted = store.outputs(run.id)[f"test_predicted/{form}"]
+        labels = store.outputs(run.id)["test_labels"]
+        assert 100 * (predicted == labels).mean() == pytest.approx(row[f"test_{form}"])
     assert list(store.epochs()["epoch"]) == [1, 2]
     outputs = store.outputs(run.id)
     assert 100 * (outputs["test_predicted"] == outputs["test_labels"]).mean() == pytest.approx(row["test_accuracy"])
