@@ -18,13 +18,13 @@ def evaluate_forms(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Tests the reported epoch's network with other weights and other batch-norm statistics.
 
-    The forms: ``binary`` (signs) and ``real`` (latent weights), each ``_as_trained`` (running statistics of training) and
-    ``_reestimated`` (statistics under the weights evaluated); for a stochastic method ``sampled_mean`` (accuracy of one
-    sampled network, mean of 16) and ``ensemble`` (of those 16, scores averaged).
+    The forms: ``binary`` (signs) and ``real`` (latent weights), each ``_as_trained`` (running statistics of training)
+    and ``_reestimated`` (statistics under the weights evaluated); for a stochastic method ``sampled_mean`` (accuracy of
+    one sampled network, mean of 16) and ``ensemble`` (of those 16, scores averaged).
 
     Returns:
-        Accuracies in percent by ``test_FORM``, and predicted classes (uint8) by ``test_predicted/FORM``. The model is left
-        as it was.
+        Accuracies in percent by ``test_FORM``, and predicted classes (uint8) by ``test_predicted/FORM``. The model is
+        left as it was.
     """
     model, labels = result.model, splits.test.labels
     kept = {name: value.clone() for name, value in model.state_dict().items()}
