@@ -11,22 +11,20 @@ __all__ = ["class_accuracy", "confusion"]
 Outputs = Mapping[str, np.ndarray]
 
 
-def class_accuracy(outputs: Iterable[Outputs], classes: Sequence[str], split: str = "test") -> pd.DataFrame:
-    """Accuracy of each class in percent (a class's recall), a column for each run.
+def confusion(outputs: Iterable[Outputs], classes: int, predicted: str = "test_predicted") -> np.ndarray:
+    """Confusion counts summed over runs, shape (classes, classes): rows are true classes, columns predicted ones.
 
     Args:
-        outputs: arrays stored by runs, with ``{split}_labels`` and ``{split}_predicted``.
+        outputs: arrays stored by runs, with ``test_labels``.
+        predicted: which of their predictions, for example ``"test_predicted/binary_as_trained"``.
     """
-    columns = []
-    for arrays in outputs:
-        matrix = confusion_matrix(arrays[f"{split}_labels"], arrays[f"{split}_predicted"], labels=range(len(classes)))
-        columns.append(100 * matrix.diagonal() / matrix.sum(1))
-    return pd.DataFrame(np.array(columns).T, index=pd.Index(classes, name="class"))
+    return sum(confusion_matrix(arrays["test_labels"], arrays[predicted], labels=range(classes)) for arrays in outputs)
 
 
-def confusion(outputs: Iterable[Outputs], classes: int, split: str = "test") -> np.ndarray:
-    """Confusion counts summed over runs: rows are true classes, columns predicted ones."""
-    return sum(
-        confusion_matrix(arrays[f"{split}_labels"], arrays[f"{split}_predicted"], labels=range(classes))
-        for arrays in outputs
-    )
+def class_accuracy(
+    outputs: Iterable[Outputs], classes: Sequence[str], predicted: str = "test_predicted"
+) -> pd.DataFrame:
+    """Accuracy of each class in percent (a class's recall), a column for each run; arguments as of :func:`confusion`."""
+    matrices = [confusion([arrays], len(classes), predicted) for arrays in outputs]
+    shares = [100 * matrix.diagonal() / matrix.sum(1) for matrix in matrices]
+    return pd.DataFrame(np.array(shares).T, index=pd.Index(classes, name="class"))
