@@ -24,7 +24,7 @@ def confusion(outputs: Iterable[Outputs], classes: int, predicted: str = "test_p
 def class_accuracy(
     outputs: Iterable[Outputs], classes: Sequence[str], predicted: str = "test_predicted"
 ) -> pd.DataFrame:
-    """Accuracy of each class in percent (a class's recall), a column for each run; arguments as of :func:`confusion`."""
+    """Accuracy of each class in percent (its recall), a column for each run; arguments as of :func:`confusion`."""
     matrices = [confusion([arrays], len(classes), predicted) for arrays in outputs]
     shares = [100 * matrix.diagonal() / matrix.sum(1) for matrix in matrices]
     return pd.DataFrame(np.array(shares).T, index=pd.Index(classes, name="class"))
