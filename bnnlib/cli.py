@@ -125,13 +125,17 @@ def study_run(
         def on_epoch(run_id: str, epoch: int, of: int, validation: float) -> None:
             seen[run_id] = epoch
             progress.update(whole, completed=sum(seen.values()))
-            progress.console.print(f"{run_id}  epoch {epoch:>2}/{of}  validation {validation:.2f} %", highlight=False)
+            progress.console.print(
+                f"{run_id}  epoch {epoch:>2}/{of}  validation {validation:.2f} %", highlight=False, soft_wrap=True
+            )
 
         def on_run(run_id: str, error: BaseException | None) -> None:
             seen[run_id] = epochs[run_id]
             progress.update(whole, completed=sum(seen.values()))
             outcome = "[green]finished[/]" if error is None else "[red]failed[/]"
-            progress.console.print(f"{outcome} {run_id}{'' if error is None else f': {error}'}", highlight=False)
+            progress.console.print(
+                f"{outcome} {run_id}{'' if error is None else f': {error}'}", highlight=False, soft_wrap=True
+            )
 
         done = studies.execute(
             study,
@@ -162,12 +166,12 @@ def study_show(name: StudyName, results: Results = None) -> None:
         console.print(f"No run is finished yet: bnnlib study run {name}")
         return
     value = "test_accuracy" if study.test else "validation_accuracy"
-    for frame in (
-        runs.reset_index()[["run", "reported_epoch", value, "train_seconds", "commit"]],
-        summarise(runs, value),
-    ):
-        table = Table(*map(str, frame.reset_index(drop="run" in frame).columns))
-        for row in frame.reset_index(drop="run" in frame).itertuples(index=False):
+    each = runs.reset_index()[["run", "reported_epoch", value, "train_seconds", "commit"]]
+    for frame in (each, summarise(runs, value).reset_index()):
+        table = Table()
+        for column in frame.columns:
+            table.add_column(str(column), overflow="fold")
+        for row in frame.itertuples(index=False):
             table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
         console.print(table)
 

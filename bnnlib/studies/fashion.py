@@ -45,6 +45,8 @@ def _tuning() -> list[Run]:
         (stochastic, 3e-3, "none", 128, {}),
         ("float", 2e-3, "flip", 128, {}),
         (stochastic, 1e-2, "none", 128, {}),
+        (stochastic, 1e-2, "flip", 128, {}),
+        (stochastic, 3e-2, "flip", 128, {}),
         ("float", 2e-3, "none", 128, {}),
         (deterministic, 3e-3, "shift-flip", 128, {}),
         ("float", 2e-3, "shift-flip", 128, {}),
