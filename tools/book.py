@@ -44,6 +44,8 @@ def stage() -> None:
 def execute_one(path: Path, profile: str) -> tuple[Path, float, str]:
     """Runs a staged notebook in place on one thread; (notebook, seconds, what went wrong or nothing)."""
     command = [
+        sys.executable,
+        "-m",
         "papermill",
         "--cwd",
         str(path.parent),
@@ -137,7 +139,16 @@ def cleaned(notebook: nbformat.NotebookNode) -> None:
 def render(executed: Annotated[bool, typer.Option(help="Render the copies made by `execute`.")] = False) -> None:
     """Builds _build/html with warnings as errors: of the stored outputs (executes nothing) or of executed copies."""
     source = [str(STAGE), "--path-output", str(ROOT)] if executed else [str(ROOT)]
-    command = ["jupyter-book", "build", *source, "-W", "-n", "--keep-going", "--quiet", "--all"]
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        *source,
+        "-W",
+        "-n",
+        "--keep-going",
+        "--quiet",
+        "--all",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         console.print(done.stdout[-6000:] + done.stderr[-6000:], markup=False)

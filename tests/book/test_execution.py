@@ -1,6 +1,7 @@
 """Chapters run as a student runs them: from another folder, and with a parameter that is wrong."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ BOOK = Path(__file__).parents[2] / "book"
 
 def papermill(tmp_path, *options):
     out = tmp_path / "out.ipynb"
-    command = ["papermill", "--cwd", str(tmp_path), "--no-progress-bar", str(BOOK / "ledger.ipynb"), str(out), *options]
+    command = [sys.executable, "-m", "papermill", "--cwd", str(tmp_path), "--no-progress-bar", str(BOOK / "ledger.ipynb"), str(out), *options]
     return subprocess.run(command, capture_output=True, text=True), out
 
 
@@ -32,6 +33,6 @@ def test_an_unknown_profile_is_said_with_the_known_ones(tmp_path, chapter):
                 break
     script = tmp_path / "chapter.py"
     script.write_text("import matplotlib\nmatplotlib.use('agg')\n" + "\n".join(cells))
-    done = subprocess.run(["python", str(script)], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode != 0
     assert "no profile 'medium'; known: quick, full" in done.stderr
