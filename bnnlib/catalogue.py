@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from bnnlib.layers import binary_layers
+from bnnlib.losses import LOSSES
 from bnnlib.quantizers import DeterministicBinaryConnect, Identity, Quantizer, StochasticBinaryConnect
 from bnnlib.quantizers.binaryconnect import clip_latent_, update_scale
 
@@ -70,6 +71,18 @@ class Method:
             for _, layer in binary_layers(model):
                 self.after_step(layer)
 
+    def describe(self) -> dict[str, Any]:
+        """What training under this method depends on, as plain data."""
+        return {
+            "name": self.name,
+            "weight_quantizer": repr(self.weight_quantizer()),
+            "input_quantizer": repr(self.input_quantizer()),
+            "loss": self.loss,
+            "batch_norm": self.batch_norm,
+            "clip": self.after_step is not None,
+            "update_scaling": self.update_scale is not None,
+        }
+
     def varied(self, **changes: Any) -> "Method":
         """This method with named parts changed: what an ablation is made of.
 
@@ -94,6 +107,8 @@ class Method:
                 made["update_scale"] = self.update_scale if value else None
             elif key == "probability" and self.stochastic:
                 made["weight_quantizer"] = partial(self.weight_quantizer, probability=value)
+            elif key == "loss" and value not in LOSSES:
+                raise ValueError(f"no loss {value!r}; known: {', '.join(LOSSES)}")
             elif key in ("batch_norm", "loss"):
                 made[key] = value
             else:

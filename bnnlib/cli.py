@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -42,7 +43,9 @@ def data_status() -> None:
     rows = sources.status()
     for row in rows:
         colour = {"ok": "green", "absent": "yellow", "corrupt": "red"}[row["state"]]
-        table.add_row(row["data set"], row["file"], f"[{colour}]{row['state']}[/]", row["where"], row["licence"])
+        table.add_row(
+            row["data set"], row["file"], f"[{colour}]{row['state']}[/]", escape(row["where"]), row["licence"]
+        )
     console.print(table)
     if any(row["state"] == "corrupt" for row in rows):
         raise typer.Exit(1)
@@ -81,7 +84,7 @@ def study_list(results: Results = None) -> None:
 
     table = Table("study", "question", "finished", "epochs in all")
     for study in studies.STUDIES.values():
-        done = _store(study.name, results).finished()
+        done = studies.store_of(study.name, results).finished()
         total = sum(run.settings.epochs for run in study.runs)
         table.add_row(
             study.name, study.question, f"{len(done & {r.id for r in study.runs})} of {len(study.runs)}", f"{total:,}"
@@ -108,7 +111,7 @@ def study_run(
     from bnnlib import studies
 
     study = studies.get(name)
-    store = _store(name, results)
+    store = studies.store_of(name, results)
     epochs = {run.id: run.settings.epochs for run in study.runs}
     todo = [run.id for run in study.runs if run.id not in store.finished() and (only is None or run.id in only)]
     columns = (
@@ -129,12 +132,12 @@ def study_run(
                 f"{run_id}  epoch {epoch:>2}/{of}  validation {validation:.2f} %", highlight=False, soft_wrap=True
             )
 
-        def on_run(run_id: str, error: BaseException | None) -> None:
+        def on_run(run_id: str, error: str | None) -> None:
             seen[run_id] = epochs[run_id]
             progress.update(whole, completed=sum(seen.values()))
             outcome = "[green]finished[/]" if error is None else "[red]failed[/]"
             progress.console.print(
-                f"{outcome} {run_id}{'' if error is None else f': {error}'}", highlight=False, soft_wrap=True
+                f"{outcome} {run_id}{'' if error is None else f': {escape(error)}'}", highlight=False, soft_wrap=True
             )
 
         done = studies.execute(
@@ -160,7 +163,7 @@ def study_show(name: StudyName, results: Results = None) -> None:
     from bnnlib.report import summarise
 
     study = studies.get(name)
-    runs = _store(name, results).runs()
+    runs = studies.store_of(name, results).runs()
     console.print(study.question)
     if not len(runs):
         console.print(f"No run is finished yet: bnnlib study run {name}")
@@ -191,8 +194,8 @@ def bench_steps(
     import torch
 
     from bnnlib import bench, studies
+    from bnnlib.files import replaced
     from bnnlib.studies.provenance import provenance
-    from bnnlib.studies.store import replaced
 
     torch.set_num_threads(threads)
     table = bench.measure_steps(model, batch_size=batch_size, rounds=rounds)
@@ -203,18 +206,12 @@ def bench_steps(
     console.print(f"stored {path}")
 
 
-def _store(name: str, results: Path | None):
-    from bnnlib import studies
-
-    return studies.ResultsStore((results or studies.results_folder()) / name)
-
-
 def main() -> None:
     """Entry point: errors that a user can mend are one line and exit status 2."""
     try:
         app(standalone_mode=True)
     except (ValueError, KeyError, OSError, RuntimeError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

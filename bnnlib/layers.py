@@ -44,7 +44,7 @@ class _QuantizedLayer:
         if self.training or self.weight_quantizer.bits is None:
             return self._op(self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias)
         codes, scale = self.weight_quantizer.codes(self.weight)
-        out_axis = (1, -1) + (1,) * (self.weight.dim() - 2)
+        out_axis = (-1,) + (1,) * (self.weight.dim() - 2)  # broadcasts with and without a batch axis
         if self.input_quantizer.bits is None:
             x = self.input_quantizer(x)
         else:
@@ -162,7 +162,7 @@ def weights_as(model: nn.Module, form: WeightForm) -> Iterator[nn.Module]:
         yield model
     finally:
         for layer, quantizer in own:
-            layer.weight_quantizer = quantizer
+            layer.weight_quantizer = quantizer.train(layer.training)  # the layer's mode may have changed meanwhile
 
 
 @torch.no_grad()

@@ -56,6 +56,21 @@ def test_without_quantizers_a_layer_is_torchs_own(ours, torchs, arguments):
         assert torch.equal(layer.train(mode)(x), plain(x))
 
 
+def test_shapes_are_torchs_with_and_without_a_batch_axis():
+    conv = BinConv2d(3, 4, 3, weight_quantizer=DeterministicBinaryConnect())
+    linear = BinLinear(6, 2, weight_quantizer=DeterministicBinaryConnect())
+    for layer, x in ((conv, torch.ones(3, 8, 8)), (conv, torch.ones(5, 3, 8, 8)), (linear, torch.ones(6)),
+                     (linear, torch.ones(5, 7, 6))):  # fmt: skip
+        torch.testing.assert_close(layer.eval()(x), layer.train()(x))
+
+
+def test_a_change_of_mode_inside_weights_as_reaches_the_quantizers():
+    model = nn.Sequential(BinLinear(50, 20, weight_quantizer=StochasticBinaryConnect())).train()
+    with weights_as(model, "real"):
+        model.eval()
+    assert not model[0].weight_quantizer.training
+
+
 def test_both_quantizers_are_used():
     layer = BinLinear(
         6, 2, weight_quantizer=DeterministicBinaryConnect(), input_quantizer=DeterministicBinaryConnect(2.0)

@@ -25,7 +25,7 @@ FLOORS = [
     {"catalogue"},
     {"layers", "losses"},
     {"quantizers", "data"},
-    {"kernels"},
+    {"kernels", "files"},
 ]
 
 

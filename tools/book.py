@@ -104,8 +104,8 @@ def execute(
 @app.command()
 def store(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Executes the chapters (quick) and stores their outputs in book/, without clocks, paths or stderr."""
+    from bnnlib.files import replaced
     from bnnlib.studies.provenance import cpu
-    from bnnlib.studies.store import replaced
 
     stage()
     seconds = execute_all([path for path in chapters() if path.name != TIMETABLE], "quick", jobs)

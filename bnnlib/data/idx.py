@@ -1,6 +1,7 @@
 """The IDX format, in which MNIST and its successors are distributed."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ def read_idx(path: Path) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataCorrupt(f"{path} is not a whole gzip file: {error}") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise DataCorrupt(f"{path} does not begin like an IDX file of bytes: {content[:4].hex()}")
     dimensions = content[3]
+    if len(content) < 4 + 4 * dimensions:
+        raise DataCorrupt(f"{path} announces {dimensions} dimensions and ends within their sizes")
     shape = tuple(np.frombuffer(content, ">u4", dimensions, 4))
     if len(content) != 4 + 4 * dimensions + np.prod(shape, dtype=np.int64):
         raise DataCorrupt(f"{path} announces shape {shape} and holds {len(content):,} bytes")

@@ -44,21 +44,23 @@ def summarise(runs: pd.DataFrame, value: str = "test_accuracy", by: str = "arm")
     return pd.DataFrame(rows).set_index(by)
 
 
-def paired_difference(runs: pd.DataFrame, one: str, other: str, value: str = "test_accuracy") -> tuple[float, float]:
-    """Mean and 95 % half-width of ``one - other``, paired by seed.
+def paired_difference(runs: pd.DataFrame, one: str, other: str, value: str = "test_accuracy") -> np.ndarray:
+    """The differences ``one - other`` of two arms, seed by seed.
+
+    Args:
+        runs: rows with ``arm``, ``seed`` and ``value``.
 
     Raises:
-        ValueError: the arms have fewer than two seeds in common.
+        ValueError: the arms have fewer than two seeds in common, or a seed stands twice in an arm.
     """
-    table = runs.pivot_table(index="seed", columns="arm", values=value)
-    missing = {one, other} - set(table.columns)
-    pairs = table[[one, other]].dropna() if not missing else table.iloc[:0]
-    if len(pairs) < 2:
-        raise ValueError(
-            f"{one!r} and {other!r} have {len(pairs)} seeds in common, two are needed; arms: {', '.join(table.columns)}"
-        )
-    difference = pairs[one] - pairs[other]
-    return float(difference.mean()), half_width(difference)
+    chosen = runs[runs["arm"].isin([one, other])]
+    if chosen.duplicated(["arm", "seed"]).any():
+        raise ValueError(f"a seed stands twice in {one!r} or {other!r}; compare runs of one setting only")
+    table = chosen.pivot(index="seed", columns="arm", values=value).reindex(columns=[one, other]).dropna()
+    if len(table) < 2:
+        arms = ", ".join(dict.fromkeys(runs["arm"]))
+        raise ValueError(f"{one!r} and {other!r} have {len(table)} seeds in common, two are needed; arms: {arms}")
+    return (table[one] - table[other]).to_numpy(float)
 
 
 def paired_tests(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]], value: str = "test_accuracy") -> pd.DataFrame:
@@ -68,17 +70,26 @@ def paired_tests(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]], value: st
         pairs: (one, other), read as ``one - other``.
 
     Returns:
-        A row for each pair: ``difference``, ``± 95 %``, ``p`` and ``p (Holm)``. With few seeds the t-test leans on
-        normal differences; with 5 a two-sided Wilcoxon test could not go below 0.0625.
+        A row for each pair: ``seeds``, ``difference``, ``± 95 %``, ``p`` and ``p (Holm)``; with three seeds or fewer
+        there is no interval and no test (NaN). The t-test leans on normal differences; with 5 seeds a two-sided
+        Wilcoxon test could not go below 0.0625.
     """
     rows = []
     for one, other in pairs:
-        mean, wide = paired_difference(runs, one, other, value)
-        table = runs.pivot_table(index="seed", columns="arm", values=value)[[one, other]].dropna()
-        p = float(stats.ttest_rel(table[one], table[other]).pvalue)
-        rows.append({"comparison": f"{one} - {other}", "difference": mean, "± 95 %": wide, "p": p})
+        d = paired_difference(runs, one, other, value)
+        enough = len(d) >= MIN_FOR_INTERVAL
+        rows.append(
+            {
+                "comparison": f"{one} - {other}",
+                "seeds": len(d),
+                "difference": d.mean(),
+                "± 95 %": half_width(d) if enough else float("nan"),
+                "p": float(stats.ttest_1samp(d, 0).pvalue) if enough else float("nan"),
+            }
+        )
     table = pd.DataFrame(rows).set_index("comparison")
-    table["p (Holm)"] = holm(table["p"].to_numpy())
+    tested = table["p"].notna()
+    table.loc[tested, "p (Holm)"] = holm(table.loc[tested, "p"].to_numpy())
     return table
 
 

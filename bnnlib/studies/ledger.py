@@ -7,7 +7,7 @@ import pandas as pd
 from bnnlib.data.images import FASHION_CLASSES
 from bnnlib.report import class_accuracy
 from bnnlib.report.statistics import MIN_FOR_INTERVAL, half_width
-from bnnlib.studies.store import ResultsStore
+from bnnlib.studies.registry import store_of
 
 __all__ = ["COLUMNS", "claims", "ledger"]
 
@@ -46,7 +46,7 @@ def ledger(results: Path) -> pd.DataFrame:
 def _ours(results: Path, study: str, arm: str, value: str) -> str:
     if not study:
         return ""
-    store = ResultsStore(results / study)
+    store = store_of(study, results)
     runs = store.runs()
     runs = runs[runs["arm"] == arm] if len(runs) else runs
     if not len(runs):

@@ -15,7 +15,7 @@ import bnnlib
 
 
 def provenance(device: str = "cpu") -> dict[str, str | int]:
-    """The circumstances of a measurement made now, as columns of a results row."""
+    """The circumstances of a measurement made now on a device ("cpu", "cuda" or "mps"), as columns of a results row."""
     return {
         "commit": commit(),
         "bnnlib": bnnlib.__version__,
@@ -23,7 +23,7 @@ def provenance(device: str = "cpu") -> dict[str, str | int]:
         "torch": torch.__version__,
         "numpy": version("numpy"),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": torch.cuda.get_device_name() if device == "cuda" else cpu(),
+        "processor": torch.cuda.get_device_name() if device == "cuda" else cpu() + (", mps" if device == "mps" else ""),
         "threads": torch.get_num_threads(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
     }

@@ -10,8 +10,7 @@ and moved into place, under a lock, so that several processes may add runs and a
 """
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,22 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-__all__ = ["ResultsStore", "replaced"]
+from bnnlib.files import replaced
 
-
-def replaced(path: Path, write: Callable[[Path], None]) -> None:
-    """Writes a file beside its place and moves it there in one step; the old one stays if writing fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+__all__ = ["ResultsStore"]
 
 
 class ResultsStore:
-    """The results of one study below a folder."""
+    """The results of one study below a folder.
 
-    def __init__(self, folder: Path):
+    Args:
+        folder: where they are, or will be.
+        only: run ids to read; rows of other ids (of settings that the study no longer has) are left out.
+    """
+
+    def __init__(self, folder: Path, only: Iterable[str] | None = None):
         self.folder = Path(folder)
+        self.only = None if only is None else frozenset(only)
         self.runs_file = self.folder / "runs.csv"
         self.epochs_file = self.folder / "epochs.csv"
 
@@ -52,7 +45,8 @@ class ResultsStore:
 
     def runs(self) -> pd.DataFrame:
         """The finished runs, a row each, indexed by run id; empty before the first."""
-        return _read(self.runs_file).set_index("run") if self.runs_file.exists() else pd.DataFrame()
+        frame = _read(self.runs_file).set_index("run") if self.runs_file.exists() else pd.DataFrame()
+        return frame if self.only is None or not len(frame) else frame[frame.index.isin(self.only)]
 
     def epochs(self) -> pd.DataFrame:
         """The epochs of the finished runs, with the column ``run``."""
@@ -104,7 +98,7 @@ class ResultsStore:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype={"run": str, "arm": str, "commit": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(
             f"{path} is not a whole table of results ({error}); restore it from version control"

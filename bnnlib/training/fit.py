@@ -30,6 +30,7 @@ class FitResult:
 
     Attributes:
         model: the network that was evaluated: weights and batch-norm statistics of the reported epoch, on the CPU.
+        device: where it was trained: ``"cpu"``, ``"cuda"`` or ``"mps"``.
         trained_statistics: its batch-norm buffers as training left them, before any re-estimation.
         epoch: the reported epoch: of the best validation accuracy (the first of equals), or the last.
         history: every epoch.
@@ -37,6 +38,7 @@ class FitResult:
     """
 
     model: nn.Module
+    device: str
     trained_statistics: dict[str, Tensor]
     epoch: int
     history: History
@@ -70,7 +72,8 @@ def fit(
         progress: draw a bar with the time left.
 
     Raises:
-        ValueError: the training set is smaller than a batch; a checkpoint belongs to other settings.
+        ValueError: the training set is smaller than a batch; the model was built for another method; a checkpoint
+            belongs to another training.
         FloatingPointError: the loss is no longer finite.
     """
     method = catalogue.get(method)
@@ -79,6 +82,9 @@ def fit(
         raise ValueError(
             f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} images)"
         )
+    if any(True for _ in binary_layers(model)) != (method.weight_bits < 32):
+        kind = "no quantized layer" if method.weight_bits < 32 else "quantized layers"
+        raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
     fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
     raw = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(raw, method, settings))
@@ -87,7 +93,7 @@ def fit(
     )
     wrapped, optimizer = fabric.setup(raw, optimizer)
 
-    run = TrainingState(raw, optimizer, schedule, settings, method)
+    run = TrainingState(raw, optimizer, schedule, settings, method, splits)
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
     watch = LatentWatch(raw)
@@ -104,9 +110,10 @@ def fit(
                 on_step(epoch, step, steps)
 
         for epoch in range(done + 1, settings.epochs + 1):
+            begun = time.perf_counter()
             figures = _train_epoch(fabric, wrapped, optimizer, schedule, method, splits, settings, epoch, step_done)
             figures |= {"flips": watch.flips(), "saturated": watch.saturated()}
-            record = run.evaluated(splits, LOSSES[method.loss], figures)
+            record = run.evaluated(LOSSES[method.loss], figures, begun)
             for name, row in watch.histograms().items():
                 run.history.histograms[name].append(row)
             if checkpoint is not None:
@@ -118,6 +125,7 @@ def fit(
     best = run.best
     return FitResult(
         model=raw.cpu().eval(),
+        device=fabric.device.type,
         trained_statistics=best["trained_statistics"],
         epoch=best["epoch"],
         history=run.history,

@@ -18,6 +18,7 @@ class EpochRecord:
     Attributes:
         epoch: 1, 2, ...
         train_seconds: the training loop alone, evaluation not counted.
+        seconds: the whole epoch, evaluation included.
         train_loss, train_accuracy: mean over the epoch's batches, with the weights of each step.
         validation_loss, validation_accuracy, test_accuracy: in the method's selection form at the end of the epoch.
         learning_rate: base learning rate at the end of the epoch.
@@ -27,6 +28,7 @@ class EpochRecord:
 
     epoch: int
     train_seconds: float
+    seconds: float
     train_loss: float
     train_accuracy: float
     validation_loss: float

@@ -1,15 +1,17 @@
 """What a training must keep to go on where it stopped, and the best epoch so far."""
 
-import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
 
 from bnnlib.catalogue import Method
 from bnnlib.data import ImageSplits
+from bnnlib.files import replaced
 from bnnlib.training.evaluate import accuracy, reestimate_batch_norm, scores
 from bnnlib.training.record import EpochRecord, History
 from bnnlib.training.settings import Settings
@@ -20,15 +22,20 @@ SELECTION_SIZE = 5000  # with fewer validation images an epoch is not chosen: th
 class TrainingState:
     """Everything a training needs to go on: weights, optimiser, schedule, records, and the best epoch so far."""
 
-    def __init__(self, model: nn.Module, optimizer, schedule, settings: Settings, method: Method):
+    def __init__(self, model: nn.Module, optimizer, schedule, settings: Settings, method: Method, splits: ImageSplits):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
-        self.method = method
-        self.described = {"settings": asdict(settings), "method": method.name}
+        self.method, self.splits = method, splits
+        self.described = {  # the device is left out: it says where, not what
+            "settings": {name: value for name, value in asdict(settings).items() if name != "device"},
+            "method": method.describe(),
+            "data": f"{splits.name}, {splits.profile}, {len(splits.train)} images from {splits.train.ids[:3].tolist()}",
+        }
         self.history = History()
         self.best: dict = {}
 
-    def evaluated(self, splits: ImageSplits, loss_of: Callable, figures: dict) -> EpochRecord:
-        """Evaluates the epoch that has just ended, keeps it if it is the best so far, and returns its record."""
+    def evaluated(self, loss_of: Callable, figures: dict, begun: float) -> EpochRecord:
+        """Evaluates the epoch that began at ``begun`` (``time.perf_counter``), keeps it if it is the best so far."""
+        splits = self.splits
         trained = {name: value.detach().cpu().clone() for name, value in self.model.named_buffers()}
         if self.method.stochastic:  # the running statistics belong to sampled weights, not to those evaluated
             reestimate_batch_norm(self.model, splits)
@@ -36,6 +43,7 @@ class TrainingState:
         test = scores(self.model, splits.test, splits) if splits.test is not None else None
         record = EpochRecord(
             **figures,
+            seconds=time.perf_counter() - begun,
             validation_loss=loss_of(validation, splits.validation.labels).item(),
             validation_accuracy=accuracy(validation.argmax(1), splits.validation.labels),
             test_accuracy=None if test is None else accuracy(test.argmax(1), splits.test.labels),
@@ -55,28 +63,32 @@ class TrainingState:
         return record
 
     def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(
-            {
-                **self.described,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "epochs": [asdict(record) for record in self.history.epochs],
-                "histograms": self.history.histograms,
-                "best": self.best,
-            },
-            partial,
-        )
-        os.replace(partial, path)
+        """Writes the checkpoint, in one step."""
+        kept = {
+            "described": self.described,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "epochs": [asdict(record) for record in self.history.epochs],
+            "histograms": self.history.histograms,
+            "best": self.best,
+        }
+        replaced(path, lambda partial: torch.save(kept, partial))
 
     def restore(self, path: Path) -> None:
-        kept = torch.load(path, weights_only=True)
-        if any(kept[key] != self.described[key] for key in self.described):
+        """Goes back to a checkpoint.
+
+        Raises:
+            ValueError: it is damaged, or belongs to another training.
+        """
+        try:
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise ValueError(f"checkpoint {path} is damaged ({error}); delete it to begin anew") from error
+        if kept["described"] != self.described:
             raise ValueError(
-                f"checkpoint {path} belongs to another training: it holds {kept['method']} with {kept['settings']}, "
-                f"wanted is {self.described['method']} with {self.described['settings']}; delete it or name another"
+                f"checkpoint {path} belongs to another training: it holds {kept['described']}, wanted is "
+                f"{self.described}; delete it or name another"
             )
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])

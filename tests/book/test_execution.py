@@ -12,7 +12,17 @@ BOOK = Path(__file__).parents[2] / "book"
 
 def papermill(tmp_path, *options):
     out = tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", "--cwd", str(tmp_path), "--no-progress-bar", str(BOOK / "ledger.ipynb"), str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--cwd",
+        str(tmp_path),
+        "--no-progress-bar",
+        str(BOOK / "ledger.ipynb"),
+        str(out),
+        *options,
+    ]
     return subprocess.run(command, capture_output=True, text=True), out
 
 

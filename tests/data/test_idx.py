@@ -13,6 +13,7 @@ from bnnlib.data.idx import idx_bytes, read_idx
         gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abc"),  # announces five, holds three
         gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00"),  # of floats
         gzip.compress(b""),
+        gzip.compress(b"\x00\x00\x08\x03\x00\x00\x00\x05"),  # ends within the sizes
         b"not gzip",
         gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abc")[:-6],
     ],

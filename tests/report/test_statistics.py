@@ -32,14 +32,23 @@ def test_three_seeds_get_their_points_but_no_interval():
 
 
 def test_pairing_by_seed_removes_what_seeds_share():
-    mean, wide = paired_difference(runs(5), "x", "y")
-    assert mean == pytest.approx(3)
-    assert wide == pytest.approx(0)
+    assert paired_difference(runs(5), "x", "y").tolist() == [3] * 5
 
 
 def test_pairing_needs_common_seeds_and_names_the_arms():
     with pytest.raises(ValueError, match="0 seeds in common, two are needed; arms: x, y"):
         paired_difference(runs(5), "x", "z")
+
+
+def test_a_seed_that_stands_twice_is_refused():
+    with pytest.raises(ValueError, match="a seed stands twice"):
+        paired_difference(pd.concat([runs(5), runs(5)]), "x", "y")
+
+
+def test_three_seeds_get_no_interval_and_no_test():
+    table = paired_tests(runs(3), [("x", "y")])
+    assert table.loc["x - y", "difference"] == 3
+    assert table.loc["x - y", ["± 95 %", "p", "p (Holm)"]].isna().all()
 
 
 def test_holm_by_hand():

@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 
 from bnnlib import studies
-from bnnlib.studies import ResultsStore, ledger
+from bnnlib.data.images import FASHION_CLASSES
+from bnnlib.studies import ResultsStore, Run, Study, ledger, registry
 from bnnlib.studies.ledger import COLUMNS, claims
+from bnnlib.training import Settings
 
 
 def write(folder, *rows):
@@ -15,11 +17,18 @@ def write(folder, *rows):
 ROW = ("a", "accuracy", "%", "78.73", "somebody", "toy", "arm", "test_accuracy", "another network")
 
 
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    runs = tuple(Run("arm", "float", "mlp", "MNIST", Settings(seed=seed)) for seed in range(5))
+    monkeypatch.setitem(studies.STUDIES, "toy", Study("toy", "?", runs))
+
+
 def store_runs(folder, accuracies):
     store = ResultsStore(folder / "toy")
-    for seed, accuracy in enumerate(accuracies):
-        store.add(f"run{seed}", {"arm": "arm", "seed": seed, "test_accuracy": accuracy}, pd.DataFrame([{"epoch": 1}]),
-                  {"test_labels": np.repeat(np.arange(10), 10), "test_predicted": np.zeros(100, int)})  # fmt: skip
+    for run, accuracy in zip(studies.get("toy").runs, accuracies, strict=False):
+        row = {"arm": "arm", "seed": run.settings.seed, "test_accuracy": accuracy}
+        outputs = {"test_labels": np.repeat(np.arange(10), 10), "test_predicted": np.zeros(100, int)}
+        store.add(run.id, row, pd.DataFrame([{"epoch": 1}]), outputs)
 
 
 def test_ours_is_mean_and_interval_over_seeds(tmp_path):
@@ -61,9 +70,11 @@ def test_rows_of_the_books_ledger_name_studies_and_arms_that_exist():
     for row in claims(studies.results_folder() / "ledger.csv").itertuples():
         if row.study:
             assert row.arm in {run.arm for run in studies.get(row.study).runs}, row.Index
+            kind, _, name = row.value.partition(":")
+            assert kind in ("test_accuracy", "test_error") or (kind == "class" and name in FASHION_CLASSES), row.Index
 
 
 def test_missing_runs_of_a_study_are_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(studies, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "results_folder", lambda: tmp_path)
     studies.results("fashion-binaryconnect")
     assert "15 of 15 runs are not finished yet: bnnlib study run fashion-binaryconnect" in capsys.readouterr().out

@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from bnnlib import data, studies
+from bnnlib.files import replaced
 from bnnlib.studies import ResultsStore, Run, Study, execute, run_one
-from bnnlib.studies.execute import StudyFailed
-from bnnlib.studies.store import replaced
+from bnnlib.studies.execute import RunBusy, StudyFailed
 from bnnlib.training import Settings, scores
 
-TINY = Settings(epochs=2, batch_size=100)
+TINY = Settings(epochs=2, batch_size=100, device="cpu")
 
 
 def tiny_run(method="binaryconnect-stochastic", seed=0, **settings):
@@ -113,7 +115,66 @@ def test_a_run_that_fails_is_told_and_does_not_stop_the_others(store, tmp_path):
         execute(tiny_study(bad, good), store, tmp_path, on_run=lambda run_id, error: told.update({run_id: error}))
     assert store.finished() == {good.id}
     assert told[good.id] is None
-    assert "batch_size 301" in str(told[bad.id])
+    assert "batch_size 301" in told[bad.id]
+
+
+def test_a_second_process_at_the_same_run_is_refused(store, tmp_path):
+    run = tiny_run()
+    study = tiny_study(run)
+    (tmp_path / "tiny").mkdir()
+    with (
+        FileLock(tmp_path / "tiny" / f"{run.id}.lock"),
+        pytest.raises(RunBusy, match=f"another process is at run {run.id}"),
+    ):
+        run_one(study, run, store, tmp_path)
+
+
+def test_an_interrupt_ends_a_study_within_seconds(store, tmp_path):
+    study = tiny_study(tiny_run(epochs=2000), tiny_run(epochs=2000, seed=1))
+    process = multiprocessing.get_context("spawn").Process(target=_forever, args=(study, store.folder, tmp_path))
+    process.start()
+    wait_for(tmp_path / "tiny" / f"{study.runs[0].id}.pt")
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(15)
+    assert process.exitcode is not None
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+
+
+def test_a_resumed_run_tells_all_its_seconds_and_keeps_its_threads(store, tmp_path):
+    run = tiny_run(epochs=3)
+    study = tiny_study(run)
+
+    def stop(run_id, epoch, *rest):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_one(study, run, store, tmp_path, on_epoch=stop)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        with pytest.raises(ValueError, match=f"was begun with {threads} threads and would go on with {threads + 1}"):
+            run_one(study, run, store, tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    run_one(study, run, store, tmp_path)
+    row = store.runs().loc[run.id]
+    whole = store.epochs()["seconds"]
+    assert len(whole) == 3
+    assert row["seconds"] >= round(whole.sum(), 1) > 0
+
+
+def test_rows_of_settings_that_a_study_no_longer_has_are_left_out(store, tmp_path):
+    old, new = tiny_run(learning_rate=0.5), tiny_run()
+    execute(tiny_study(old, new), store, tmp_path)
+    assert store.finished() == {old.id, new.id}
+    assert ResultsStore(store.folder, only=[new.id]).finished() == {new.id}
+
+
+def test_run_ids_stay_what_they_are():
+    # results are filed under them: a change of this value orphans every stored row
+    assert studies.get("fashion-binaryconnect").runs[0].id == "float-s0-02173552"
 
 
 def test_where_a_run_happens_does_not_change_what_it_gives(store, tmp_path):
@@ -125,6 +186,15 @@ def test_where_a_run_happens_does_not_change_what_it_gives(store, tmp_path):
     pd.testing.assert_frame_equal(store.runs()[columns].sort_index(), other.runs()[columns].sort_index())
 
 
+def wait_for(path):
+    """The path, once there is a file."""
+    deadline = time.time() + 90
+    while not path.exists() and time.time() < deadline:
+        time.sleep(0.02)
+    assert path.exists()
+    return path
+
+
 def _forever(study, folder, work):
     execute(study, ResultsStore(folder), work, workers=1)
 
@@ -134,16 +204,12 @@ def test_a_killed_study_goes_on_where_it_stopped(store, tmp_path):
     study = tiny_study(run)
     process = multiprocessing.get_context("spawn").Process(target=_forever, args=(study, store.folder, tmp_path))
     process.start()
-    checkpoint = tmp_path / "tiny" / f"{run.id}.pt"
-    deadline = time.time() + 90
-    while not checkpoint.exists() and time.time() < deadline:
-        time.sleep(0.02)
+    wait_for(tmp_path / "tiny" / f"{run.id}.pt")
     workers = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == []  # no worker outlives the study
-    assert checkpoint.exists()
     assert store.finished() == set()
     epochs = []
     execute(study, store, tmp_path, on_epoch=lambda run_id, epoch, *rest: epochs.append(epoch))

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+import bnnlib
 from bnnlib import data, models
 from bnnlib.layers import binary_layers
 from bnnlib.training import Settings, fit, reestimate_batch_norm, scores, seeded
@@ -20,6 +22,8 @@ def small():
 
 
 def trained(method, splits, settings, **options):
+    if settings.device == "auto":
+        settings = replace(settings, device="cpu")  # the values compared are those of one processor
     seeded(settings.seed)
     return fit(models.MLP(method, width=32), method, splits, settings, **options)
 
@@ -57,7 +61,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(method, small, tmp
     resumed = trained(method, small, settings, checkpoint=checkpoint)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
-    drop = ["train_seconds", "flips"]
+    drop = ["train_seconds", "seconds", "flips"]
     assert resumed.history.frame().drop(columns=drop).equals(whole.history.frame().drop(columns=drop))
     assert resumed.history.frame()["flips"].equals(whole.history.frame()["flips"])
     assert resumed.history.histograms == whole.history.histograms
@@ -68,6 +72,27 @@ def test_a_checkpoint_of_another_training_is_refused(small, tmp_path):
     trained("float", small, Settings(epochs=1), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="belongs to another training"):
         trained("float", small, Settings(epochs=2), checkpoint=checkpoint)
+    other = bnnlib.methods["float"].varied(loss="squared_hinge")
+    with pytest.raises(ValueError, match="belongs to another training"):
+        trained(other, small, Settings(epochs=1), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="belongs to another training"):
+        trained("float", data.load("FashionMNIST", "quick", train_size=400), Settings(epochs=1), checkpoint=checkpoint)
+
+
+def test_a_damaged_checkpoint_is_named(small, tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    trained("float", small, Settings(epochs=1), checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"run\.pt is damaged .* delete it to begin anew"):
+        trained("float", small, Settings(epochs=1), checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("built", "trained_as"), [("float", "binaryconnect-deterministic"), ("binaryconnect-stochastic", "float")]
+)
+def test_a_network_of_another_method_is_refused(small, built, trained_as):
+    with pytest.raises(ValueError, match=f"not built for method {trained_as}"):
+        fit(models.MLP(built, width=8), trained_as, small, Settings(epochs=1))
 
 
 def test_the_reported_network_is_the_one_whose_scores_are_kept(small):
@@ -94,7 +119,7 @@ def test_float_records_no_flips_and_histograms_count_every_weight(small):
 
 def test_one_adam_step_of_a_latent_weight_by_hand(small):
     # Adam's first step has length lr whatever the gradient; BinaryConnect enlarges it by 1 / sqrt(1.5 / (in + out)).
-    settings = Settings(epochs=1, batch_size=600, learning_rate=1e-3)
+    settings = Settings(epochs=1, batch_size=600, learning_rate=1e-3, device="cpu")
     seeded(0)
     model = models.MLP("binaryconnect-deterministic", width=32)
     before = model.layers[0].weight.detach().clone()

@@ -4,13 +4,14 @@ They are laid out like the whole sets and carry checksums of their own. :func:`m
 """
 
 import json
-import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bnnlib.data import sources
 from bnnlib.data.idx import idx_bytes, read_idx
+from bnnlib.files import replaced
 
 __all__ = ["find", "make"]
 
@@ -38,7 +39,7 @@ def find(name: str, file: str) -> Path:
 def make(name: str = "FashionMNIST") -> list[Path]:
     """Cuts the sample of an image set from the whole one: the same number of images of each class, the first ones.
 
-    Deterministic to the byte (`bnnlib data sample`). Returns the files written.
+    The same content every time (`bnnlib data sample`). Returns the files written.
     """
     known = json.loads(CHECKSUMS.read_text()) if CHECKSUMS.exists() else {}
     written = []
@@ -50,11 +51,10 @@ def make(name: str = "FashionMNIST") -> list[Path]:
         chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[: size // len(classes)] for c in classes]))
         for kind, file in files.items():
             path = FOLDER / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(idx_bytes(arrays[kind][chosen]))
+            content = idx_bytes(arrays[kind][chosen])
+            replaced(path, partial(Path.write_bytes, data=content))
             known[f"{name}/{file}"] = sources.sha256(path)
             written.append(path)
-    temporary = CHECKSUMS.with_suffix(".partial")
-    temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, CHECKSUMS)
+    text = json.dumps(known, indent=1, sort_keys=True) + "\n"
+    replaced(CHECKSUMS, lambda path: path.write_text(text))
     return written
