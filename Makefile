@@ -2,15 +2,17 @@
 
 PYTHON ?= python3
 VENV   := .venv
-# Threads that wait must not spin: a second job on the machine would slow them down twentyfold.
+# Threads that wait must not spin, or a second job on the machine slows both down.
 export OMP_WAIT_POLICY := PASSIVE
+# The compiled package rebuilds itself on import with the tools of the virtual environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUTF8 := 1
 # PyTorch's CPU build, where plain pip would fetch gigabytes of CUDA packages: see README.md.
 TORCH_INDEX ?=
 PROFILE ?= quick
 
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test test-deep store lab html lint clean
@@ -22,10 +24,11 @@ help: ## Show this help
 
 setup: $(VENV)/.package ## Set up the virtual environment, the pinned packages and the compiled extension
 
-$(VENV)/.requirements: requirements.txt
+$(VENV)/.requirements: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "bnnlib needs Python >= 3.11, $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.11"; exit 1; }
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } \
+	  || { rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 	@echo "Installing the pinned packages (a few minutes the first time) ..."
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt
 	@touch $@
@@ -36,29 +39,29 @@ $(VENV)/.package: $(VENV)/.requirements pyproject.toml meson.build bnnlib/kernel
 	@touch $@
 
 book: setup ## Execute a copy of every chapter and render the book from it: _build/html/index.html
-	@python tools/book.py execute --profile $(PROFILE)
-	@python tools/book.py render --executed
+	@$(RUN) tools/book.py execute --profile $(PROFILE)
+	@$(RUN) tools/book.py render --executed
 	@echo "The book: _build/html/index.html"
 
 html: setup ## Render the stored outputs without executing anything
-	@python tools/book.py render
+	@$(RUN) tools/book.py render
 
 test: setup ## Unit tests, notebooks against their stored outputs, the rendered book
-	@ruff check .
-	@OMP_NUM_THREADS=1 python -m pytest tests --ignore tests/rendered --ignore tests/deep -n 2 --dist worksteal
-	@python tools/book.py check
+	@$(RUN) -m ruff check .
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest tests --ignore tests/rendered --ignore tests/deep -n 2 --dist worksteal
+	@$(RUN) tools/book.py check
 
-test-deep: setup ## What is too long for a person's loop: many random matrices, all of a study's machinery
-	@python -m pytest tests/deep
+test-deep: setup ## What is too long for a person's loop: thousands of random matrices
+	@$(RUN) -m pytest tests/deep
 
 store: setup ## Execute the chapters and store their outputs in book/
-	@python tools/book.py store
+	@$(RUN) tools/book.py store
 
 lab: setup ## Open JupyterLab in the book, ready to run
-	@jupyter lab book
+	@$(RUN) -m jupyter lab book
 
 lint: setup ## Sort imports and fix what ruff can fix
-	@ruff check --fix .
+	@$(RUN) -m ruff check --fix .
 
-clean: ## Remove what was built (the virtual environment stays)
-	@rm -rf _build build
+clean: ## Remove what was built (the installed packages stay)
+	@rm -rf _build build $(VENV)/.package

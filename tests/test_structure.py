@@ -76,7 +76,7 @@ def test_public_names_resolve_and_unknown_ones_are_attribute_errors():
 
 def pins():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return {r.name: r for r in map(Requirement, (line for line in lines if line and not line.startswith("#")))}
+    return {r.name: r for r in map(Requirement, (line for line in lines if line and line[0] not in "#-"))}
 
 
 def test_every_pin_is_exact_and_installed():
