@@ -79,7 +79,7 @@ def _ablation(seed: int) -> list[Run]:
         _run("learning rate / 10", deterministic, replace(DETERMINISTIC, learning_rate=rate / 10), seed),
         _run("learning rate x 10", deterministic, replace(DETERMINISTIC, learning_rate=rate * 10), seed),
         # what the stochastic arm was before its tuning was complete
-        _run("stochastic, flips, learning rate / 3", stochastic, DETERMINISTIC, seed),
+        _run("stochastic, flips, rate 0.003", stochastic, DETERMINISTIC, seed),
         _run("60 epochs", deterministic, replace(DETERMINISTIC, epochs=60), seed),
     ]
 
