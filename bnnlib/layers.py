@@ -50,7 +50,7 @@ class _QuantizedLayer:
         else:
             x, input_scale = self.input_quantizer.codes(x)
             scale = scale * input_scale
-        y = self._op(x, codes, None) * (scale.reshape(out_axis) if scale.dim() else scale)
+        y = self._op(x, codes, None).mul_(scale.reshape(out_axis) if scale.dim() else scale)
         return y if self.bias is None else y + self.bias.reshape(out_axis)
 
 

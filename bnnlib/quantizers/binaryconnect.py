@@ -14,15 +14,19 @@ from bnnlib.quantizers.base import Quantizer
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Replaces the value, passes the gradient: dC/dW := dC/dW_b (Algorithm 1 of the paper)."""
+    """Replaces the value by ``codes * scale``, passes the gradient: dC/dW := dC/dW_b (Algorithm 1 of the paper).
+
+    The product is a new tensor on purpose. A function that returns one of its arguments gets a view of it, which loses
+    the channels-last strides of a weight with one input channel, and the layers behind it run in the slower layout.
+    """
 
     @staticmethod
-    def forward(ctx, latent: Tensor, binary: Tensor) -> Tensor:
-        return binary
+    def forward(ctx, latent: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
+        return codes * scale
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient, None, None
 
 
 def binary_sign(x: Tensor) -> Tensor:
@@ -56,8 +60,7 @@ class DeterministicBinaryConnect(Quantizer):
         return binary_sign(x.detach()), x.new_tensor(self.amplitude)
 
     def forward(self, x: Tensor) -> Tensor:
-        codes, scale = self.codes(x)
-        return _StraightThrough.apply(x, codes if self.amplitude == 1 else codes * scale)
+        return _StraightThrough.apply(x, *self.codes(x))
 
     @torch.no_grad()
     def init_latent_(self, weight: Tensor) -> None:
@@ -110,10 +113,11 @@ class StochasticBinaryConnect(DeterministicBinaryConnect):
         return super().forward(x)
 
     def sample(self, x: Tensor) -> Tensor:
-        return _StraightThrough.apply(x, self._coin(x) * self.amplitude)
+        return _StraightThrough.apply(x, self._coin(x), x.new_tensor(self.amplitude))
 
     def _coin(self, x: Tensor) -> Tensor:
-        return (torch.rand_like(x.detach()) < self.probability_of_plus_one(x)).to(x.dtype).mul_(2).sub_(1)
+        uniform = torch.rand_like(x.detach())
+        return uniform.lt_(self.probability_of_plus_one(x)).mul_(2).sub_(1)  # in place: keeps the strides
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, probability={self.probability!r}"

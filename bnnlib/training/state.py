@@ -85,9 +85,9 @@ class TrainingState:
             kept = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, UnpicklingError) as error:
             raise ValueError(f"checkpoint {path} is damaged ({error}); delete it to begin anew") from error
-        if kept["described"] != self.described:
+        if kept.get("described") != self.described:
             raise ValueError(
-                f"checkpoint {path} belongs to another training: it holds {kept['described']}, wanted is "
+                f"checkpoint {path} belongs to another training: it holds {kept.get('described')}, wanted is "
                 f"{self.described}; delete it or name another"
             )
         self.model.load_state_dict(kept["model"])

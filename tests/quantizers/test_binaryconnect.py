@@ -44,6 +44,13 @@ def test_codes_times_scale_is_the_output(values, amplitude, training):
         assert set(codes.tolist()) <= {-1.0, 1.0}
 
 
+@pytest.mark.parametrize("quantizer", [DeterministicBinaryConnect(), StochasticBinaryConnect()])
+def test_the_output_keeps_the_layout_of_the_weight(quantizer):
+    # with one input channel the layout is easily lost, and the whole network then runs in the slower one
+    w = torch.randn(32, 1, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
+    assert quantizer(w).stride() == w.stride()
+
+
 def test_hard_sigmoid_by_hand():
     # eq. 3: clip((w + 1) / 2, 0, 1)
     w = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])
