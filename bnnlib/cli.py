@@ -152,7 +152,8 @@ def study_run(
             on_run=on_run,
         )
     console.print(
-        f"{len(done)} runs done now, {len(store.finished())} of {len(study.runs)} finished: {store.runs_file}"
+        f"runs done now: {len(done)}; finished: {len(store.finished())} of {len(study.runs)}, in {store.runs_file}",
+        soft_wrap=True,
     )
 
 

@@ -59,7 +59,7 @@ def test_study_run_and_show_with_rows(tmp_path, monkeypatch):
     options = ["--results", str(tmp_path), "--work", str(tmp_path / "work")]
     done = CliRunner().invoke(app, ["study", "run", "toy", "--workers", "1", *options])
     assert done.exit_code == 0, done.output
-    assert "1 runs done now, 1 of 1 finished" in done.output
+    assert "runs done now: 1; finished: 1 of 1" in done.output
     shown = CliRunner().invoke(app, ["study", "show", "toy", "--results", str(tmp_path)], env={"COLUMNS": "200"}).output
     assert "toy arm" in shown
     assert run.id in shown

@@ -17,6 +17,7 @@ from bnnlib.data.idx import idx_bytes, read_idx
         b"not gzip",
         gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abc")[:-6],
     ],
+    ids=["too short", "of floats", "empty", "ends within the sizes", "not gzip", "truncated"],
 )
 def test_a_bad_idx_file_is_named(tmp_path, content):
     path = tmp_path / "bad.gz"
