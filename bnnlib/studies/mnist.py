@@ -8,10 +8,10 @@ SIZES = {2_000: range(3), 10_000: range(3), 55_000: range(5)}  # training images
 
 # arm -> method, learning rate (chosen on validation: study `mnist-tuning`), dropout of the hidden layers
 ARMS = {
-    "no regulariser": ("float", 1e-3, 0.0),
-    "dropout 50 %": ("float", 1e-3, 0.5),
-    "deterministic": ("binaryconnect-deterministic", 1e-3, 0.0),
-    "stochastic": ("binaryconnect-stochastic", 1e-3, 0.0),
+    "no regulariser": ("float", 3e-3, 0.0),
+    "dropout 50 %": ("float", 3e-3, 0.5),
+    "deterministic": ("binaryconnect-deterministic", 1e-2, 0.0),
+    "stochastic": ("binaryconnect-stochastic", 1e-2, 0.0),
 }
 
 
