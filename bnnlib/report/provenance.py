@@ -19,6 +19,6 @@ def provenance_line(runs: pd.DataFrame) -> str:
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     line = (
         f"{len(runs)} runs, {when}, {each('processor')}, {each('threads')} thread(s) each, torch {each('torch')}, "
-        f"commit {each('commit')}, {runs['train_seconds'].sum() / 3600:.1f} hours of training"
+        f"commit {each('commit')}, {runs['train_seconds'].sum() / 3600:.2g} hours of training"
     )
     return textwrap.fill(line, 74)
