@@ -18,7 +18,6 @@ from rich.table import Table
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 STAGE = ROOT / "_build" / "notebooks"
-HTML = ROOT / "_build" / "html"
 RUNNING_TIMES = BOOK / "results" / "running-times.csv"
 SLOWEST_SECONDS = 40.0  # a quick chapter that takes longer, start included, fails
 TIMETABLE = "using-this-book.ipynb"  # shows the running times of the others, so `store` runs it after them

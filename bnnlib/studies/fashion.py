@@ -8,7 +8,8 @@ from bnnlib.training import Settings
 SEEDS = range(5)
 ABLATION_SEEDS = range(3)
 
-# Chosen for each arm on validation accuracy alone: study `fashion-tuning`.
+# Chosen on validation accuracy (study `fashion-tuning`). Flips and no augmentation are level for the deterministic arm,
+# which takes float's; the stochastic arm does better without.
 FLOAT = Settings(epochs=15, learning_rate=2e-3, augment="flip")
 DETERMINISTIC = Settings(epochs=15, learning_rate=3e-3, augment="flip")
 STOCHASTIC = Settings(epochs=15, learning_rate=1e-2)
@@ -38,31 +39,34 @@ METHODS = Study(
 def _tuning() -> list[Run]:
     stochastic, deterministic = "binaryconnect-stochastic", "binaryconnect-deterministic"
     grid = [
-        # method, learning rate, augmentation, batch size, changes to the method
-        (deterministic, 3e-4, "none", 128, {}),
-        (deterministic, 3e-3, "none", 128, {}),
-        (deterministic, 1e-2, "none", 128, {}),
-        (deterministic, 3e-3, "flip", 128, {}),
-        (stochastic, 3e-3, "none", 128, {}),
-        ("float", 2e-3, "flip", 128, {}),
-        (stochastic, 1e-2, "none", 128, {}),
-        (stochastic, 1e-2, "flip", 128, {}),
-        (stochastic, 3e-2, "flip", 128, {}),
-        ("float", 2e-3, "none", 128, {}),
-        (deterministic, 3e-3, "shift-flip", 128, {}),
-        ("float", 2e-3, "shift-flip", 128, {}),
+        # method, learning rate, augmentation
+        (deterministic, 3e-4, "none"),
+        (deterministic, 3e-3, "none"),
+        (deterministic, 1e-2, "none"),
+        (deterministic, 3e-3, "flip"),
+        (stochastic, 3e-3, "none"),
+        ("float", 2e-3, "flip"),
+        (stochastic, 1e-2, "none"),
+        (stochastic, 1e-2, "flip"),
+        (stochastic, 3e-2, "flip"),
+        ("float", 2e-3, "none"),
+        (deterministic, 3e-3, "shift-flip"),
+        ("float", 2e-3, "shift-flip"),
     ]
-    runs = []
-    for method, rate, augment, batch, changes in grid:
-        arm = f"{method}, {rate:g}, {augment}, batch {batch}" + "".join(f", {v}" for v in changes.values())
-        settings = Settings(epochs=15, learning_rate=rate, augment=augment, batch_size=batch)
-        runs.append(_run(arm, method, settings, seed=100, **changes))
-    return runs
+    return [
+        _run(
+            f"{method}, {rate:g}, {augment}, batch 128",
+            method,
+            Settings(epochs=15, learning_rate=rate, augment=augment),
+            seed=100,
+        )
+        for method, rate, augment in grid
+    ]
 
 
 TUNING = Study(
     name="fashion-tuning",
-    question="Which learning rate, augmentation and batch size? (Validation only, one seed that no other study uses.)",
+    question="Which learning rate and augmentation? (Validation only, one seed that no other study uses.)",
     runs=tuple(_tuning()),
     test=False,
 )
