@@ -18,6 +18,7 @@ from rich.table import Table
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 STAGE = ROOT / "_build" / "notebooks"
+STORED = ROOT / "_build" / "stored"  # what `check` renders, so that it leaves the book of `make book` alone
 RUNNING_TIMES = BOOK / "results" / "running-times.csv"
 SLOWEST_SECONDS = 40.0  # a quick chapter that takes longer, start included, fails
 TIMETABLE = "using-this-book.ipynb"  # shows the running times of the others, so `store` runs it after them
@@ -142,18 +143,16 @@ def cleaned(notebook: nbformat.NotebookNode) -> None:
 
 
 @app.command()
-def render(executed: Annotated[bool, typer.Option(help="Render the copies made by `execute`.")] = False) -> None:
-    """Builds _build/html with warnings as errors: of the stored outputs (executes nothing) or of executed copies."""
-    source = [str(STAGE), "--path-output", str(ROOT)] if executed else [str(ROOT)]
+def render(
+    executed: Annotated[bool, typer.Option(help="Render the copies made by `execute`.")] = False,
+    to: Annotated[Path, typer.Option(help="Folder below which _build/html is made.")] = ROOT,
+) -> None:
+    """Builds the HTML with warnings as errors: of the stored outputs (executes nothing) or of executed copies."""
     command = [
         str(Path(sys.executable).with_name("jupyter-book")),
         "build",
-        *source,
-        "-W",
-        "-n",
-        "--keep-going",
-        "--quiet",
-        "--all",
+        str(STAGE if executed else ROOT),
+        *("--path-output", str(to), "-W", "-n", "--keep-going", "--quiet", "--all"),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -164,12 +163,12 @@ def render(executed: Annotated[bool, typer.Option(help="Render the copies made b
 @app.command()
 def check(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Re-executes the stored notebooks and compares their outputs (nbval), then renders them and checks the pages."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BNNLIB_HTML": str(STORED / "_build" / "html")}
     nbval = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-sanitize-with",
              str(ROOT / "tests/book/sanitize.cfg"), "-n", str(jobs), "--dist", "loadfile"]  # fmt: skip
     steps = [
         ("stored outputs against a new execution", [*nbval, *map(str, chapters())]),
-        ("pages of the stored outputs", [sys.executable, __file__, "render"]),
+        ("pages of the stored outputs", [sys.executable, __file__, "render", "--to", str(STORED)]),
         ("rendered pages", [sys.executable, "-m", "pytest", str(ROOT / "tests/rendered")]),
     ]
     table = Table("check", "seconds", "result")

@@ -1,5 +1,6 @@
 """The rendered book as files: no error in it, no broken link, no missing image, nothing fetched from elsewhere."""
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[2]
-HTML = ROOT / "_build" / "html"
+HTML = Path(os.environ.get("BNNLIB_HTML", ROOT / "_build" / "html"))
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 FILES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 
