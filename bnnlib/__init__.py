@@ -15,6 +15,7 @@ _torchvision.install()
 _NAMES = {
     "methods": "bnnlib.catalogue",
     "Method": "bnnlib.catalogue",
+    "BinConv1d": "bnnlib.layers",
     "BinConv2d": "bnnlib.layers",
     "BinLinear": "bnnlib.layers",
     "weights_as": "bnnlib.layers",

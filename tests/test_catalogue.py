@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 import bnnlib
 from bnnlib import catalogue, models
 from bnnlib.catalogue import UnknownMethod
-from bnnlib.layers import binary_layers
+from bnnlib.catalogue.hooks import nothing
+from bnnlib.layers import binary_layers, quantized_layers
 
 METHODS = list(bnnlib.methods)
 
@@ -13,7 +17,7 @@ def test_the_catalogue_prints_every_method_with_its_widths():
     text = repr(bnnlib.methods)
     for name, method in bnnlib.methods.items():
         line = next(line for line in text.splitlines() if line.startswith(name))
-        assert f"W{method.weight_bits}A{method.activation_bits}" in line
+        assert method.widths in line
 
 
 def test_an_unknown_method_lists_the_known_and_the_nearest():
@@ -30,18 +34,24 @@ def test_a_record_is_complete(name):
     assert method.name == name
     assert method.title
     assert method.loss in bnnlib.losses.LOSSES
-    assert set(method.block) == {"layer", "norm", "relu"}
+    assert method.block[0] == "layer"
+    assert len(set(method.block)) == len(method.block)
+    assert set(method.block) >= {"layer", "pool", "norm"}
     assert method.paper or name == "float"
+    assert method.real_layers in (frozenset(), frozenset({"first", "last"}))
+    assert method.widths.startswith("W")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_declared_properties_hold(name):
     method = bnnlib.methods[name]
-    quantizer = method.weight_quantizer().eval()
     w = torch.randn(8, 5)
+    quantizer = method.weight_quantizer(8).eval()
+    quantizer.fit_to_(w)
     if "packable" in method.properties:
         codes, scale = quantizer.codes(w)
         assert torch.equal(codes * scale, quantizer(w))
+        assert torch.equal(codes, codes.round())
     if "two-valued" in method.properties:
         assert len(quantizer(w).unique()) == 2
     if "idempotent" in method.properties:
@@ -51,10 +61,14 @@ def test_declared_properties_hold(name):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("model", list(models.MODELS))
 def test_every_network_builds_under_every_method_and_back_propagates(model, name):
-    net = models.build(model, name)
+    net, method = models.build(model, name), bnnlib.methods[name]
+    method.on_epoch(net, 0.0)
+    method.before_forward(net)
     out = net(torch.randn(4, 1, 28, 28))
     assert out.shape == (4, 10)
     out.square().sum().backward()
+    method.after_backward(net)
+    method.after_step(net)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
@@ -66,23 +80,55 @@ def test_binaryconnect_binarises_every_layer_and_float_none():
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("model", list(models.MODELS))
 def test_the_float_twin_has_the_same_parameters(model, name):
-    twin, net = models.build(model, "float"), models.build(model, name)
-    assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in twin.state_dict().items()}
+    def shapes(net):  # of layers and norms; what quantizers, branches and activations learn comes on top
+        kinds = (nn.Linear, nn.Conv2d, nn.modules.batchnorm._BatchNorm)
+        return [[p.shape for p in (m.weight, m.bias) if p is not None] for m in net.modules() if isinstance(m, kinds)]
+
+    assert shapes(models.build(model, name)) == shapes(models.build(model, "float"))
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if bnnlib.methods[n].real_layers])
+def test_first_and_last_stay_real_or_become_eight_bit(name):
+    inner = list(quantized_layers(models.CompactCNN(name)))
+    assert len(inner) == 4
+    with_ends = [
+        layer.weight_quantizer.bits for _, layer in quantized_layers(models.CompactCNN(name, first_last="int8"))
+    ]
+    assert with_ends[0] == with_ends[-1] == 8
+    assert len(with_ends) == 6
+
+
+def test_a_method_that_would_kill_a_layer_leaves_it_real_and_says_so():
+    everywhere = replace(bnnlib.methods["xnor-port"], real_layers=frozenset())
+    with pytest.warns(UserWarning, match="one input channel and stays real"):
+        net = models.CompactCNN(everywhere)
+    assert len(list(binary_layers(net))) == 5
+
+
+def test_blocks_follow_their_record():
+    def parts(name):
+        return [type(m).__name__ for m in models.CompactCNN(name).features]
+
+    assert parts("xnor-naive")[:6] == ["BinConv2d", "MaxPool2d", "BatchNorm2d", "ScaledConv2d", "BatchNorm2d",
+                                       "ScaledConv2d"]  # fmt: skip
+    assert parts("xnor-port")[:5] == ["BinConv2d", "ReLU", "MaxPool2d", "BatchNorm2d", "BinConv2d"]
+    assert parts("ir-net")[3:6] == ["Hardtanh", "Residual", "Hardtanh"]
+    assert parts("reactnet")[3:6] == ["RPReLU", "Residual", "RPReLU"]
 
 
 def test_a_step_clips_latent_weights():
     net = models.MLP("binaryconnect-deterministic", width=8)
     for _, layer in binary_layers(net):
         torch.nn.init.constant_(layer.weight, 7.0)
-    bnnlib.methods["binaryconnect-deterministic"].step_done(net)
+    bnnlib.methods["binaryconnect-deterministic"].after_step(net)
     assert all((layer.weight == 1).all() for _, layer in binary_layers(net))
 
 
 def test_varied_changes_what_it_says_and_nothing_else():
     method = bnnlib.methods["binaryconnect-stochastic"]
-    assert method.varied(clip=False).after_step is None
+    assert method.varied(clip=False).after_step is nothing
     assert method.varied(update_scaling=False).update_scale is None
-    assert method.varied(probability="logistic").weight_quantizer().probability == "logistic"
+    assert method.varied(probability="logistic").weight_quantizer(1).probability == "logistic"
     assert method.varied(clip=False).update_scale is method.update_scale
     assert not any(
         isinstance(m, torch.nn.BatchNorm2d) for m in models.CompactCNN(method.varied(batch_norm=False)).modules()

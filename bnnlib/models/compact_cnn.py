@@ -19,15 +19,18 @@ class CompactCNN(nn.Module):
         classes: number of classes.
         channels: channels of the input.
         size: height and width of the input in pixels, at least 8.
+        first_last: ``"real"``, or ``"int8"`` for 8 bits in the layers that the method keeps real.
 
     Shapes: input (N, channels, size, size) float32, output (N, classes) scores.
     """
 
-    def __init__(self, method="float", *, classes: int = 10, channels: int = 1, size: int = 28):
+    def __init__(
+        self, method="float", *, classes: int = 10, channels: int = 1, size: int = 28, first_last: str = "real"
+    ):
         super().__init__()
         if size < 8:
             raise ValueError(f"size must be at least 8, for three poolings, received {size}")
-        build = Builder(catalogue.get(method), depth=6)
+        build = Builder(catalogue.get(method), depth=6, first_last=first_last)
         self.features = nn.Sequential(
             *build.conv(channels, 32, pool=True),
             *build.conv(32, 32),

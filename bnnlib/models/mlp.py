@@ -16,6 +16,7 @@ class MLP(nn.Module):
         features: values of one input, flattened.
         width, hidden: width and number of the hidden layers.
         dropout: share of hidden activations dropped in training, in [0, 1).
+        first_last: ``"real"``, or ``"int8"`` for 8 bits in the layers that the method keeps real.
 
     Shapes: input (N, ...) with ``features`` values each, float32; output (N, classes) scores.
     """
@@ -29,11 +30,12 @@ class MLP(nn.Module):
         width: int = 1024,
         hidden: int = 2,
         dropout: float = 0.0,
+        first_last: str = "real",
     ):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), received {dropout}")
-        build = Builder(catalogue.get(method), depth=hidden + 1)
+        build = Builder(catalogue.get(method), depth=hidden + 1, first_last=first_last)
         layers: list[nn.Module] = []
         for inputs in [features] + [width] * (hidden - 1):
             layers += build.linear(inputs, width)

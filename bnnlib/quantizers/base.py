@@ -12,26 +12,72 @@ class NotPackable(TypeError):
     """The quantizer's output has no exact few-valued form; the message says why."""
 
 
+def binary_sign(x: Tensor, zero: float = 1.0) -> Tensor:
+    """+1 where ``x >= 0``, -1 elsewhere: two values, so zero (of either sign) counts as +1. NaN gives -1.
+
+    ``zero=0.0`` is torch's own sign, three-valued, which the ``-literal`` records of the catalogue keep (NaN stays).
+    """
+    return torch.sign(x) if zero == 0 else (x >= 0).to(x.dtype).mul_(2).sub_(1)
+
+
 class Quantizer(nn.Module):
     """Base of all quantizers: ``q(x)`` for training, ``q.codes(x)`` for exact arithmetic.
 
-    Subclasses implement :meth:`codes` and :meth:`forward`, with ``forward(x) == codes * scale`` by value, and the
-    paper's gradient. ``bits`` is the width of a code, ``None`` where there is none.
+    Subclasses implement :meth:`codes` and either :meth:`gradient`, the paper's rule, or a :meth:`forward` of their own
+    with ``forward(x) == codes * scale`` by value. ``bits`` is the width of a code, ``None`` where there is none.
     """
 
     bits: int | None = None
+    unsigned = False  # whether every code is >= 0, so that negative inputs are lost
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (same shape and dtype as ``x``, small integers) and the scale (broadcasts against ``x``)."""
         raise NotPackable(f"{type(self).__name__} has no codes: it does not map to few values")
 
+    def value(self, x: Tensor) -> Tensor:
+        """``codes * scale``: the output by value. Not differentiable."""
+        codes, scale = self.codes(x)
+        return codes * scale
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        """The paper's gradient with respect to ``x``, given that with respect to the output; same shapes."""
+        raise NotPackable(f"{type(self).__name__} has no gradient rule of its own")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _ByRule.apply(x, self)
+
     def sample(self, x: Tensor) -> Tensor:
-        """One draw of the output, in any mode; for a deterministic quantizer its ordinary output."""
-        return self(x)
+        """One draw of the output by value, in any mode; for a deterministic quantizer its ordinary output."""
+        return self.value(x)
 
     @torch.no_grad()
     def init_latent_(self, weight: Tensor) -> None:
         """Initialises a latent weight in place as the paper does; the default leaves the layer's own choice."""
+
+    def fit_to_(self, weight: Tensor) -> None:
+        """Sets the quantizer's own parameters from a layer's initial weight; called again when weights are replaced."""
+
+    def at_progress(self, progress: float) -> None:
+        """Tells the quantizer how far training has come, 0 at its start to 1 at its end; for scheduled estimators."""
+
+
+class _ByRule(torch.autograd.Function):
+    """Forward: the quantizer's value. Backward: the quantizer's own rule (:meth:`Quantizer.gradient`).
+
+    The value must be a new tensor. A function that returns one of its arguments gives a view of it, which loses the
+    channels-last strides of a weight with one input channel, and the layers behind it run in the slower layout.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, quantizer: Quantizer) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.quantizer = quantizer
+        return quantizer.value(x)
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.quantizer.gradient(x, upstream), None
 
 
 class Identity(Quantizer):
@@ -47,5 +93,53 @@ class Identity(Quantizer):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
+    def value(self, x: Tensor) -> Tensor:
+        return x
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return upstream
+
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raise NotPackable("Identity keeps real values: a float layer cannot be packed into bits")
+
+
+class Sign(Quantizer):
+    """Base of the quantizers whose output is the sign: one code, scale 1, a derivative in place of the sign's own.
+
+    Subclasses give :meth:`derivative`. ``zero`` is the value at 0: 1.0, or 0.0 for a source's literal three-valued
+    sign.
+    """
+
+    bits = 1
+
+    def __init__(self, *, zero: float = 1.0):
+        super().__init__()
+        if zero not in (0.0, 1.0):
+            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
+        self.zero = zero
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """What stands in for d sign / dx in the backward pass, same shape as ``x``."""
+        raise NotPackable(f"{type(self).__name__} declares no derivative")
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return binary_sign(x.detach(), self.zero), x.new_ones(())
+
+    def value(self, x: Tensor) -> Tensor:
+        return binary_sign(x, self.zero)  # codes * 1
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return upstream * self.derivative(x)
+
+    def extra_repr(self) -> str:
+        return "zero=0" if self.zero == 0 else ""
+
+
+def per_filter(values: Tensor, weight: Tensor) -> Tensor:
+    """(O,) values shaped (O, 1, ...) to broadcast against a weight (O, ...)."""
+    return values.reshape(-1, *(1,) * (weight.dim() - 1))
+
+
+def filter_mean(weight: Tensor) -> Tensor:
+    """Mean over each output filter of a weight (O, ...), shape (O, 1, ...)."""
+    return per_filter(weight.flatten(1).mean(1), weight)

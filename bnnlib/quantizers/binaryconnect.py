@@ -10,28 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Replaces the value by ``codes * scale``, passes the gradient: dC/dW := dC/dW_b (Algorithm 1 of the paper).
-
-    The product is a new tensor on purpose. A function that returns one of its arguments gets a view of it, which loses
-    the channels-last strides of a weight with one input channel, and the layers behind it run in the slower layout.
-    """
-
-    @staticmethod
-    def forward(ctx, latent: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
-        return codes * scale
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return gradient, None, None
-
-
-def binary_sign(x: Tensor) -> Tensor:
-    """+1 where ``x >= 0``, -1 elsewhere: two values, so zero (of either sign) counts as +1. NaN gives -1."""
-    return (x >= 0).to(x.dtype).mul_(2).sub_(1)
+from bnnlib.quantizers.base import Quantizer, binary_sign
 
 
 class DeterministicBinaryConnect(Quantizer):
@@ -59,8 +38,8 @@ class DeterministicBinaryConnect(Quantizer):
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return binary_sign(x.detach()), x.new_tensor(self.amplitude)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _StraightThrough.apply(x, *self.codes(x))
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return upstream
 
     @torch.no_grad()
     def init_latent_(self, weight: Tensor) -> None:
@@ -113,7 +92,7 @@ class StochasticBinaryConnect(DeterministicBinaryConnect):
         return super().forward(x)
 
     def sample(self, x: Tensor) -> Tensor:
-        return _StraightThrough.apply(x, self._coin(x), x.new_tensor(self.amplitude))
+        return self._coin(x) * self.amplitude
 
     def _coin(self, x: Tensor) -> Tensor:
         uniform = torch.rand_like(x.detach())

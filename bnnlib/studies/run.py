@@ -51,6 +51,8 @@ class Run:
         """The description as plain data, the device left out: it says where a run happened, not what it is."""
         described = asdict(self)
         described["settings"].pop("device")
+        if self.settings.optimizer == "adam":  # a field added later, left out at its default so that ids stay
+            described["settings"].pop("optimizer")
         described["method_options"] = dict(self.method_options)
         described["model_options"] = dict(self.model_options)
         return described

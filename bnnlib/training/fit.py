@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,16 @@ from torch import Tensor, nn
 from bnnlib import catalogue
 from bnnlib.catalogue import Method
 from bnnlib.data import ImageSplits
-from bnnlib.layers import binary_layers
+from bnnlib.layers import binary_layers, quantized_layers
 from bnnlib.losses import LOSSES
+from bnnlib.quantizers import Quantizer
 from bnnlib.training.augment import augmented
+from bnnlib.training.diagnostics import LayerWatch, dead_filters
 from bnnlib.training.record import EpochRecord, History, LatentWatch
 from bnnlib.training.settings import Settings
 from bnnlib.training.state import TrainingState
 
-__all__ = ["FitResult", "fit", "parameter_groups", "seeded"]
+__all__ = ["FitResult", "fit", "make_optimizer", "parameter_groups", "seeded"]
 
 
 @dataclass
@@ -52,6 +55,7 @@ def fit(
     splits: ImageSplits,
     settings: Settings,
     *,
+    teacher: nn.Module | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[int, int, int], None] | None = None,
@@ -66,6 +70,8 @@ def fit(
         method: a name of ``bnnlib.methods`` or a record.
         splits: the data; the test split is only ever evaluated, never used for a choice.
         settings: see :class:`~bnnlib.training.Settings`.
+        teacher: a trained network whose scores the method's loss wants (ReActNet's distributional loss); it must take
+            the same images and is left as it is.
         checkpoint: a file that is rewritten (atomically) after every epoch; if it exists, training goes on from it.
         on_epoch: called with each new record.
         on_step: called with (epoch, step, steps in the epoch).
@@ -73,7 +79,7 @@ def fit(
 
     Raises:
         ValueError: the training set is smaller than a batch; the model was built for another method; a checkpoint
-            belongs to another training.
+            belongs to another training; the method's loss wants a teacher and none is given.
         FloatingPointError: the loss is no longer finite.
     """
     method = catalogue.get(method)
@@ -82,12 +88,23 @@ def fit(
         raise ValueError(
             f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} images)"
         )
-    if any(True for _ in binary_layers(model)) != (method.weight_bits < 32):
+    if any(True for _ in quantized_layers(model)) != (method.weight_bits < 32):
         kind = "no quantized layer" if method.weight_bits < 32 else "quantized layers"
         raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
+    if method.loss == "distributional" and teacher is None:
+        raise ValueError(
+            f"the loss of {method.name} compares the network with a trained real one: give teacher=fit(...).model of "
+            f'its float twin, or train without: fit(model, methods["{method.name}"].varied(loss="cross_entropy"), ...)'
+        )
+    for name, count in dead_filters(model).items():
+        warnings.warn(
+            f"{count} filters of layer {name} are dead: their scale is zero, so they give zero whatever the input; "
+            "look at their initial weights, and at centring with one input channel",
+            stacklevel=2,
+        )
     fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
     raw = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(parameter_groups(raw, method, settings))
+    optimizer = make_optimizer(raw, method, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda t: (1 + math.cos(math.pi * t / (steps * settings.epochs))) / 2
     )
@@ -96,7 +113,9 @@ def fit(
     run = TrainingState(raw, optimizer, schedule, settings, method, splits)
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
-    watch = LatentWatch(raw)
+    if teacher is not None:
+        teacher = teacher.to(fabric.device, memory_format=torch.channels_last).eval()
+    watch, inside = LatentWatch(raw), LayerWatch(raw)
     if not run.history.epochs:
         run.history.histograms = {name: [row] for name, row in watch.histograms().items()}
 
@@ -111,9 +130,13 @@ def fit(
 
         for epoch in range(done + 1, settings.epochs + 1):
             begun = time.perf_counter()
-            figures = _train_epoch(fabric, wrapped, optimizer, schedule, method, splits, settings, epoch, step_done)
+            method.on_epoch(raw, (epoch - 1) / settings.epochs)
+            figures = _train_epoch(
+                fabric, wrapped, teacher, optimizer, schedule, method, splits, settings, epoch, inside, step_done
+            )
             figures |= {"flips": watch.flips(), "saturated": watch.saturated()}
-            record = run.evaluated(LOSSES[method.loss], figures, begun)
+            run.history.layers += inside.epoch(epoch)
+            record = run.evaluated(figures, begun)
             for name, row in watch.histograms().items():
                 run.history.histograms[name].append(row)
             if checkpoint is not None:
@@ -137,12 +160,14 @@ def fit(
 def _train_epoch(
     fabric: Fabric,
     model: nn.Module,
+    teacher: nn.Module | None,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
     method: Method,
     splits: ImageSplits,
     settings: Settings,
     epoch: int,
+    watch: LayerWatch,
     step_done: Callable[[int, int], None],
 ) -> dict:
     """One pass over the training set; the epoch's figures by the names of :class:`EpochRecord`."""
@@ -155,14 +180,22 @@ def _train_epoch(
     for step in range(steps):
         batch = splits.train[order[step * settings.batch_size : (step + 1) * settings.batch_size]]
         images = splits.normalise(augmented(batch.images, settings.augment))
+        images = images.to(fabric.device, memory_format=torch.channels_last)
         labels = batch.labels.to(fabric.device)
-        outputs = model(images.to(fabric.device, memory_format=torch.channels_last))
-        loss = LOSSES[method.loss](outputs.float(), labels)
+        measured = watch.begin(step)
+        method.before_forward(model)
+        outputs = model(images)
+        loss = LOSSES[method.loss](outputs.float(), labels if teacher is None else _scores_of(teacher, images))
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
+        method.after_backward(model)
+        if measured:
+            watch.before_step()
         optimizer.step()
         schedule.step()
-        method.step_done(model)
+        method.after_step(model)
+        if measured:
+            watch.after_step()
         losses += loss.detach().cpu()
         right += (outputs.argmax(1) == labels).sum().cpu()
         step_done(epoch, step + 1)
@@ -190,15 +223,34 @@ def seeded(seed: int, epoch: int = 0) -> None:
     torch.manual_seed(seed * 1_000_003 + epoch)
 
 
+def make_optimizer(model: nn.Module, method: Method, settings: Settings) -> torch.optim.Optimizer:
+    """The optimiser of a training: Adam with decoupled decay, or SGD with momentum 0.9."""
+    groups = parameter_groups(model, method, settings)
+    return torch.optim.AdamW(groups) if settings.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
+
+
 def parameter_groups(model: nn.Module, method: Method, settings: Settings) -> list[dict]:
-    """A group for the real parameters, and one for each latent weight with its own learning rate."""
+    """A group for the real parameters, one for what quantizers learn, one for each latent weight with its own rate.
+
+    Only the real parameters have weight decay: a latent weight pulled to zero would only flip more, and a step size or
+    a threshold has no reason to be small.
+    """
     latent = {layer.weight: layer for _, layer in binary_layers(model)}
-    real = [p for p in model.parameters() if p not in latent]
-    groups = [{"params": real, "lr": settings.learning_rate, "weight_decay": settings.weight_decay}] if real else []
+    learned = {p for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters()}
+    plain = {"lr": settings.learning_rate, "weight_decay": 0.0}
+    real = [p for p in model.parameters() if p not in latent and p not in learned]
+    groups = [plain | {"params": real, "weight_decay": settings.weight_decay}] if real else []
+    if learned:
+        groups.append(plain | {"params": [p for p in model.parameters() if p in learned]})
     for weight in latent:
-        factor = method.update_scale(weight) if method.update_scale else 1.0
+        factor = method.update_scale(weight, settings.optimizer) if method.update_scale else 1.0
         groups.append({"params": [weight], "lr": settings.learning_rate * factor, "weight_decay": 0.0})
     return groups
+
+
+@torch.no_grad()
+def _scores_of(teacher: nn.Module, images: Tensor) -> Tensor:
+    return teacher(images).float()
 
 
 def _accelerator(device: str) -> str:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib.layers import binary_layers, latent_weights
+from bnnlib.training.diagnostics import SATURATION
 
 HISTOGRAM_BINS = 41
-SATURATION = 0.99  # a latent weight beyond this share of the clip counts as saturated
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,32 @@ class EpochRecord:
 
 @dataclass
 class History:
-    """The records of a training so far, and latent-weight histograms: layer -> (epochs + 1, bins) counts.
+    """The records of a training so far.
+
+    Attributes:
+        epochs: a record for each.
+        histograms: of latent weights, layer -> (epochs + 1, bins) counts.
+        layers: what was measured inside the binary layers, a row for each layer and epoch; the columns are those of
+            :data:`bnnlib.training.diagnostics.COLUMNS`.
 
     Histogram rows begin with the initial weights; bins are equal parts of [-1, 1], values outside count at the ends.
     """
 
     epochs: list[EpochRecord] = field(default_factory=list)
     histograms: dict[str, list[list[int]]] = field(default_factory=dict)
+    layers: list[dict] = field(default_factory=list)
 
     def frame(self):
         """The epochs as a pandas data frame, a row for each."""
         import pandas as pd
 
         return pd.DataFrame([asdict(record) for record in self.epochs])
+
+    def layer_frame(self):
+        """What was measured inside the binary layers, as a pandas data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.layers)
 
 
 class LatentWatch:

@@ -1,7 +1,6 @@
 """What a training must keep to go on where it stopped, and the best epoch so far."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +11,7 @@ from torch import nn
 from bnnlib.catalogue import Method
 from bnnlib.data import ImageSplits
 from bnnlib.files import replaced
+from bnnlib.losses import LOSSES
 from bnnlib.training.evaluate import accuracy, reestimate_batch_norm, scores
 from bnnlib.training.record import EpochRecord, History
 from bnnlib.training.settings import Settings
@@ -33,8 +33,10 @@ class TrainingState:
         self.history = History()
         self.best: dict = {}
 
-    def evaluated(self, loss_of: Callable, figures: dict, begun: float) -> EpochRecord:
+    def evaluated(self, figures: dict, begun: float) -> EpochRecord:
         """Evaluates the epoch that began at ``begun`` (``time.perf_counter``), keeps it if it is the best so far."""
+        # a loss against a teacher has no labels: what is recorded on validation is then the cross-entropy
+        loss_of = LOSSES["cross_entropy" if self.method.loss == "distributional" else self.method.loss]
         splits = self.splits
         trained = {name: value.detach().cpu().clone() for name, value in self.model.named_buffers()}
         if self.method.stochastic:  # the running statistics belong to sampled weights, not to those evaluated
@@ -71,6 +73,7 @@ class TrainingState:
             "schedule": self.schedule.state_dict(),
             "epochs": [asdict(record) for record in self.history.epochs],
             "histograms": self.history.histograms,
+            "layers": self.history.layers,
             "best": self.best,
         }
         replaced(path, lambda partial: torch.save(kept, partial))
@@ -93,5 +96,5 @@ class TrainingState:
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.schedule.load_state_dict(kept["schedule"])
-        self.history = History([EpochRecord(**record) for record in kept["epochs"]], kept["histograms"])
+        self.history = History([EpochRecord(**record) for record in kept["epochs"]], kept["histograms"], kept["layers"])
         self.best = kept["best"]

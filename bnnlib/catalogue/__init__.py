@@ -1,0 +1,15 @@
+"""The methods of the course by name: what each binarises, how, with which loss and hooks, and where it comes from.
+
+A :class:`Method` is a frozen record; networks build themselves from it and the training loop obeys its hooks. `float`
+is a method too: the twin that every binary network is compared with.
+"""
+
+from bnnlib.catalogue.method import Catalogue, Method, UnknownMethod
+from bnnlib.catalogue.records import methods
+
+__all__ = ["Catalogue", "Method", "UnknownMethod", "get", "methods"]
+
+
+def get(method: "str | Method") -> Method:
+    """The record for a name; a record is returned as it is."""
+    return method if isinstance(method, Method) else methods[method]

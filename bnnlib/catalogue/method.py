@@ -1,0 +1,205 @@
+"""The record of a method and the mapping of names to records."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from bnnlib.catalogue.hooks import Hook, nothing, set_progress
+from bnnlib.layers import PLAIN, LayerFamily
+from bnnlib.losses import LOSSES
+from bnnlib.quantizers import Identity, Quantizer, StochasticBinaryConnect
+
+Make = Callable[[int], Quantizer]
+PARTS = ("layer", "pool", "norm", "shortcut", "relu", "hardtanh", "rprelu")
+
+
+class UnknownMethod(KeyError):
+    """No method of that name; the message lists the known ones and the nearest."""
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+def each(quantizer: type[Quantizer], **options: Any) -> Make:
+    """Makes a new quantizer for each layer, the same whatever the layer's size."""
+    return lambda size: quantizer(**options)
+
+
+def sized(quantizer: type[Quantizer], **options: Any) -> Make:
+    """Makes a new quantizer for each layer, with as many learned values as that has filters or input channels."""
+    return lambda size: quantizer(size, **options)
+
+
+_real = each(Identity)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a network with few-valued weights.
+
+    Attributes:
+        name: the key in the catalogue.
+        title: as it appears in tables and figures.
+        paper: authors, year, arXiv number; empty for `float`.
+        weight_bits, activation_bits: 1, 1.58 (three values), 2, ... or 32; methods are compared within one activation
+            width.
+        weight_quantizer: makes a new quantizer for a layer of so many filters.
+        input_quantizer: makes a new quantizer for a layer of so many input channels.
+        layers: the family of layers that it builds with.
+        block: the order of a block's parts: "layer", "pool", "norm", "shortcut", then an activation or none.
+        real_layers: which layers stay real: `"first"`, `"last"`; empty means that all are binary. The *input* of the
+            first layer is real under every method.
+        loss: the name of the prescribed loss in `bnnlib.losses.LOSSES`.
+        batch_norm: whether each layer is followed by batch norm.
+        update_scale: (latent weight, optimizer name) -> factor on its learning rate, or None.
+        before_forward, after_backward, after_step: what is done to the model at that moment of every training step.
+        on_epoch: called with the model and the progress of training, 0 to below 1, at the start of every epoch.
+        stochastic: whether training samples the weights, so that several kinds of test network exist.
+        properties: what tests may rely on: `"packable"` (weights are integer codes times a scale), `"idempotent"`,
+            `"two-valued"`, `"centring"` (layers with one input channel per group would be dead), `"literal"`
+            (sign(0) = 0, as in a source), `"teacher"` (its loss needs a trained real network).
+    """
+
+    name: str
+    title: str
+    paper: str
+    weight_bits: float
+    activation_bits: int
+    weight_quantizer: Make = _real
+    input_quantizer: Make = _real
+    layers: LayerFamily = PLAIN
+    block: tuple[str, ...] = ("layer", "pool", "norm", "relu")
+    real_layers: frozenset[str] = frozenset()
+    loss: str = "cross_entropy"
+    batch_norm: bool = True
+    update_scale: Callable[..., float] | None = None
+    before_forward: Hook = nothing
+    after_backward: Hook = nothing
+    after_step: Hook = nothing
+    on_epoch: Callable[[nn.Module, float], None] = set_progress
+    stochastic: bool = False
+    properties: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self):
+        if unknown := set(self.block) - set(PARTS):
+            raise ValueError(f"method {self.name}: no block part {', '.join(unknown)}; known: {', '.join(PARTS)}")
+
+    @property
+    def widths(self) -> str:
+        """Widths of weights and activations as the field writes them: "W1A32"."""
+        return f"W{self.weight_bits:g}A{self.activation_bits}"
+
+    @property
+    def activation(self) -> str | None:
+        """The block's activation: "relu", "hardtanh", "rprelu", or None where a sign takes its place."""
+        return next((part for part in self.block if part in ("relu", "hardtanh", "rprelu")), None)
+
+    def quantizers(self, inputs: int, outputs: int, *, real_input: bool = False) -> dict[str, Quantizer | None]:
+        """New quantizers for a layer, as arguments of its constructor.
+
+        Args:
+            inputs, outputs: channels or features.
+            real_input: True for a network's first layer, whose input is data.
+        """
+        return {
+            "weight_quantizer": self.weight_quantizer(outputs),
+            "input_quantizer": None if real_input else self.input_quantizer(inputs),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What training under this method depends on, as plain data."""
+        hooks = ("before_forward", "after_backward", "after_step", "on_epoch")
+        return {
+            "name": self.name,
+            "weight_quantizer": repr(self.weight_quantizer(1)),
+            "input_quantizer": repr(self.input_quantizer(1)),
+            "layers": self.layers.conv2d.__name__,
+            "block": list(self.block),
+            "real_layers": sorted(self.real_layers),
+            "loss": self.loss,
+            "batch_norm": self.batch_norm,
+            "update_scaling": self.update_scale is not None,
+            **{hook: getattr(self, hook).__name__ for hook in hooks},
+        }
+
+    def varied(self, **changes: Any) -> "Method":
+        """This method with named parts changed: what an ablation is made of.
+
+        Args:
+            clip: False takes the clip after the step away.
+            update_scaling: False takes the enlarged updates away.
+            batch_norm: False builds networks without batch norm (layers get biases instead).
+            probability: `"logistic"` or `"hard_sigmoid"`, for stochastic BinaryConnect.
+            loss: another loss by name.
+
+        Raises:
+            ValueError: a change is unknown, or this method has nothing that it could change.
+        """
+        known = {"clip", "update_scaling", "batch_norm", "probability", "loss"}
+        if unknown := set(changes) - known:
+            raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
+        made: dict[str, Any] = {}
+        for key, value in changes.items():
+            if key == "clip" and self.after_step.__name__ == "clip_latent":
+                made["after_step"] = self.after_step if value else nothing
+            elif key == "update_scaling" and self.update_scale is not None:
+                made["update_scale"] = self.update_scale if value else None
+            elif key == "probability" and self.stochastic:
+                made["weight_quantizer"] = each(StochasticBinaryConnect, probability=value)
+            elif key == "loss" and value not in LOSSES:
+                raise ValueError(f"no loss {value!r}; known: {', '.join(LOSSES)}")
+            elif key in ("batch_norm", "loss"):
+                made[key] = value
+            else:
+                raise ValueError(f"method {self.name} has no {key} to vary")
+        return replace(self, **made)
+
+
+class Catalogue(Mapping[str, Method]):
+    """Name -> :class:`Method`. Prints as a table; an unknown name says which are known and which is nearest."""
+
+    def __init__(self, records: list[Method]):
+        self._records = {record.name: record for record in records}
+
+    def __getitem__(self, name: str) -> Method:
+        if name in self._records:
+            return self._records[name]
+        near = difflib.get_close_matches(str(name), self._records, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownMethod(f"no method {name!r}; known: {', '.join(self._records)}{hint}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        width = max(map(len, self._records))
+        return "\n".join(
+            f"{m.name:<{width}}  {m.widths:<8}  {m.paper or 'no quantization'}" for m in self._records.values()
+        )
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html()
+
+    def frame(self):
+        """The catalogue as a pandas data frame, a row for each method."""
+        import pandas as pd
+
+        rows = [
+            {
+                "name": m.name,
+                "title": m.title,
+                "widths": m.widths,
+                "block": " - ".join(m.block),
+                "real layers": ", ".join(sorted(m.real_layers)) or "none",
+                "loss": m.loss,
+                "paper": m.paper,
+            }
+            for m in self._records.values()
+        ]
+        return pd.DataFrame(rows).set_index("name")

@@ -1,0 +1,62 @@
+"""IE-Net's layers (Ding et al. 2022, Electronics 11(6):937): branches with shifted inputs and shared weights."""
+
+import torch
+from torch import Tensor, nn
+
+from bnnlib.layers.base import BinConv1d, BinConv2d, BinLinear, LayerFamily
+from bnnlib.quantizers.reactnet import over_channels
+
+
+class _Branched:
+    r"""A generalised binary product: K branches that share the binary weights.
+
+    :math:`y = \sum_i \lambda_i\,\mathrm{op}(q(x + b_i), q_W(W))`, with :math:`\lambda_1 = 1` fixed. A bias is
+    multiplied by the weight quantizer's learned alpha and by the sum of λ, as in the authors' code.
+
+    Parameters beside torch's: ``shift`` b, shape (K, input channels), initially 0; ``mix``, the further λ, shape
+    (K - 1, output channels), initially uniform on (0, 0.001). ``branches`` K is 2, as everywhere in the authors' code.
+    The branches multiply the work by K, not the weights' memory.
+
+    Source: Alexrich961210/IE-Net (``IEConv2d``; ResNet-20 has a λ for each output channel, ResNet-18 a scalar). A layer
+    without an input quantizer has one branch, without shift. In eval mode each branch is exact before its scale.
+    """
+
+    branches = 2
+
+    def _own(self, weight_quantizer, input_quantizer) -> None:
+        super()._own(weight_quantizer, input_quantizer)
+        if self.input_quantizer.bits is None:
+            return
+        outputs, inputs = self.weight.shape[0], self.weight.shape[1] * getattr(self, "groups", 1)
+        like = {"device": self.weight.device, "dtype": self.weight.dtype}
+        self.shift = nn.Parameter(torch.zeros(self.branches, inputs, **like))
+        self.mix = nn.Parameter(torch.rand(self.branches - 1, outputs, **like) * 0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.input_quantizer.bits is None:
+            return super().forward(x)
+        y = self.product(x + over_channels(self.shift[0], x))
+        total = 1.0
+        for shift, factor in zip(self.shift[1:], self.mix, strict=True):
+            shaped = factor.to(y.dtype).reshape(self._out_shape)
+            y = y + shaped * self.product(x + over_channels(shift, x))
+            total = total + shaped
+        if self.bias is None:
+            return y
+        alpha = getattr(self.weight_quantizer, "alpha", torch.ones((), dtype=y.dtype, device=y.device))
+        return y + (self.bias * alpha).to(y.dtype).reshape(self._out_shape) * total
+
+
+class BranchedLinear(_Branched, BinLinear):
+    __doc__ = _Branched.__doc__
+
+
+class BranchedConv1d(_Branched, BinConv1d):
+    """:class:`~bnnlib.layers.BinConv1d` in branches; see :class:`BranchedLinear`."""
+
+
+class BranchedConv2d(_Branched, BinConv2d):
+    """:class:`~bnnlib.layers.BinConv2d` in branches; see :class:`BranchedLinear`."""
+
+
+BRANCHED = LayerFamily(BranchedLinear, BranchedConv1d, BranchedConv2d)

@@ -1,0 +1,101 @@
+"""DoReFa-Net (Zhou et al. 2016, arXiv:1606.06160): weights and activations of k bits."""
+
+import torch
+from torch import Tensor
+
+from bnnlib.quantizers.base import Quantizer, binary_sign
+
+
+class _Round(torch.autograd.Function):
+    """round(x), half to even; the gradient passes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> Tensor:
+        return upstream
+
+
+class DoReFaWeight(Quantizer):
+    r"""Weights of k bits on a grid in [-1, 1], one scale for the whole tensor.
+
+    Forward, k ≥ 2: :math:`q(W) = 2\,Q_k\!\left(\frac{\tanh W}{2\max|\tanh W|} + \frac12\right) - 1` with
+    :math:`Q_k(r) = \mathrm{round}((2^k-1)\,r)/(2^k-1)` (eqs. 5 and 9). k = 1:
+    :math:`\mathrm{sign}(W)\cdot\mathrm{mean}|W|` over the **whole tensor**, not per filter (eq. 7).
+
+    Gradient: straight through the rounding (and, at k = 1, through the scaled sign), differentiated through tanh and
+    its maximum.
+
+    Parameters: ``bits`` k, 1 to 16. Codes are odd integers, {-3, -1, 1, 3} at 2 bits with scale 1/3: two XNOR planes
+    weighted 2 and 1. No trained parameters.
+
+    Source: arXiv:1606.06160, secs. 2.2 and 2.3. The authors' TensorFlow code (tensorpack) is the same. Zeros at k ≥ 2
+    give the upper of the two middle codes or the lower, as rounding half to even has it. An all-zero tensor is refused
+    at k ≥ 2 (0/0).
+    """
+
+    def __init__(self, bits: int = 2):
+        super().__init__()
+        if not isinstance(bits, int) or not 1 <= bits <= 16:
+            raise ValueError(f"bits must be a whole number from 1 to 16, received {bits!r}")
+        self.bits = bits
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """The odd-integer codes, differentiable as above (k >= 2)."""
+        levels = 2**self.bits - 1
+        squashed = torch.tanh(x)
+        largest = squashed.abs().max()
+        if not torch.compiler.is_compiling() and largest == 0:
+            raise ValueError("DoReFa weights of 2 or more bits divide by max |tanh W|, and every weight received is 0")
+        return 2 * _Round.apply(levels * (squashed / (2 * largest) + 0.5)) - levels
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.detach()
+        if self.bits == 1:
+            return binary_sign(x), x.abs().mean()
+        return self._codes(x), x.new_tensor(1 / (2**self.bits - 1))
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return upstream  # k = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.bits == 1:
+            return super().forward(x)
+        return self._codes(x) * x.new_tensor(1 / (2**self.bits - 1))
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
+class DoReFaActivation(Quantizer):
+    r"""Activations of k bits in [0, 1].
+
+    Forward: :math:`q(x) = Q_k(\mathrm{clip}(x, 0, 1))`, :math:`Q_k(r) = \mathrm{round}((2^k-1)\,r)/(2^k-1)` (eqs. 5,
+    11).
+
+    Gradient: straight through inside [0, 1] (its ends included), zero outside.
+
+    Parameters: ``bits`` k, 1 to 16. Codes {0, ..., 2^k - 1} with scale 1/(2^k - 1). No trained parameters.
+
+    Source: arXiv:1606.06160, sec. 2.5.
+    """
+
+    unsigned = True
+
+    def __init__(self, bits: int = 2):
+        super().__init__()
+        if not isinstance(bits, int) or not 1 <= bits <= 16:
+            raise ValueError(f"bits must be a whole number from 1 to 16, received {bits!r}")
+        self.bits = bits
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        levels = 2**self.bits - 1
+        return x.detach().clamp(0, 1).mul_(levels).round_(), x.new_tensor(1 / levels)
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return upstream * ((x >= 0) & (x <= 1))
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"

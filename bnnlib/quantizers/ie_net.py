@@ -1,0 +1,141 @@
+"""IE-Net (Ding et al. 2022, Electronics 11(6):937): an information-enhanced estimator.
+
+The formulas are read from the authors' code (Alexrich961210/IE-Net). What belongs to a layer, the branches, is in
+:mod:`bnnlib.layers.ie_net`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean, per_filter
+from bnnlib.quantizers.ir_net import standardised, through_standardisation
+
+EPS = 1e-5
+
+
+def iee_value(x: Tensor, t: float, k: float) -> Tensor:
+    r"""The estimator's curve: :math:`k(-\mathrm{sign}(x)\frac34 t^2x^2 + \sqrt3\,t\,x)`, flat at ±k beyond 2/(√3 t)."""
+    inside = k * (math.sqrt(3) * t * x - torch.sign(x) * 0.75 * t**2 * x.square())
+    return torch.where(x.abs() < 2 / (math.sqrt(3) * t), inside, k * torch.sign(x))
+
+
+def iee_derivative(x: Tensor, t: float, k: float) -> Tensor:
+    r"""Its slope, :math:`k\max(\sqrt3\,t - \frac32 t^2|x|, 0)`, which stands in for the sign's; same shape as ``x``."""
+    return x.abs().mul_(-1.5 * t**2).add_(math.sqrt(3) * t).clamp_(min=0).mul_(k)
+
+
+class _Iee:
+    """The schedule: ``t = 10**(-2 + 3 * p)`` with p the progress of training."""
+
+    t: float
+
+    def at_progress(self, progress: float) -> None:
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress must lie in [0, 1], received {progress}")
+        self.t = 10 ** (-2 + 3 * progress)
+
+
+class IEEActivation(_Iee, Sign):
+    r"""The sign of activations with IE-Net's estimator, taken at the standardised activation.
+
+    Forward: :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
+
+    Gradient: in training through :math:`a_0 = x/\sqrt{\mathrm{var}(x) + 10^{-5}}`, the unbiased variance of each
+    *sample* (over channels and positions; not centred, so signs don't change): with D that root, m the values of a
+    sample and u the upstream gradient times the slope at :math:`a_0` (k = 1, t at least 1),
+    :math:`\left(u - \frac{x - \bar x}{D}\,\frac{\sum u\,a_0}{m-1}\right)/D`.
+
+    Parameters: ``zero``. t follows training (:meth:`at_progress`), from 1 to 10, and is no part of the state dict.
+
+    Source: ``IEConv2d`` of Alexrich961210/IE-Net.
+    """
+
+    def __init__(self, *, zero: float = 1.0):
+        super().__init__(zero=zero)
+        self.at_progress(0.0)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return iee_derivative(x, max(self.t, 1.0), 1.0)
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        if not x.numel():
+            return upstream.clone()
+        rows, m = x.flatten(1), x[0].numel()
+        shape = (-1, *(1,) * (x.dim() - 1))
+        variance, mean = torch.var_mean(rows, 1)
+        deviation = (variance + EPS).sqrt_().reshape(shape)
+        normal = x / deviation
+        inner = upstream * self.derivative(normal)
+        along = (inner * normal).flatten(1).sum(1).div_(m - 1).reshape(shape)
+        return inner.sub_((x - mean.reshape(shape)).mul_(along / deviation)).div_(deviation)
+
+
+class IEEWeight(_Iee, Quantizer):
+    r"""The sign of a standardised weight with a learned scale for each filter.
+
+    Forward: :math:`q(W) = \alpha_o\,\mathrm{sign}(w_1)`, :math:`w_1 = (W - \bar W)/\sqrt{\mathrm{var}(W) + 10^{-5}}`,
+    mean and unbiased variance of each filter.
+
+    Gradient: :math:`\alpha_o G` times the slope of the estimator at :math:`w_1` (:func:`iee_derivative`,
+    :math:`k = \max(1/t, 1)`), then through the standardisation; α by the chain rule.
+
+    Parameters: ``alpha``, shape (O,), learned, initialised with the mean absolute weight of each filter when a layer
+    takes the quantizer (and again when its weights are replaced; the authors' code computes it once and doesn't
+    refresh it); ``zero``. A learned alpha may become negative.
+
+    Source: ``IEConv2d`` of Alexrich961210/IE-Net. A filter of a single weight is refused.
+    """
+
+    bits = 1
+
+    def __init__(self, filters: int, *, zero: float = 1.0):
+        super().__init__()
+        if zero not in (0.0, 1.0):
+            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
+        self.zero = zero
+        self.alpha = nn.Parameter(torch.ones(filters))
+        self.at_progress(0.0)
+
+    @property
+    def k(self) -> float:
+        return max(1 / self.t, 1.0)
+
+    @torch.no_grad()
+    def fit_to_(self, weight: Tensor) -> None:
+        self.alpha.copy_(filter_mean(weight.detach().abs()).flatten())
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.detach()
+        if len(x) != len(self.alpha) or x.dim() < 2 or x[0].numel() < 2:
+            raise ValueError(
+                f"expected weights of {len(self.alpha)} filters with two weights or more, received {tuple(x.shape)}"
+            )
+        return binary_sign(x - filter_mean(x), self.zero), per_filter(self.alpha.detach(), x)
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        """Of the sign alone, at alpha = 1; :meth:`forward` multiplies by alpha outside."""
+        normal, deviation = standardised(x, EPS)
+        return through_standardisation(upstream * iee_derivative(normal, self.t, self.k), normal, deviation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _SignByRule.apply(x, self) * per_filter(self.alpha, x)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.alpha)}" + (", zero=0" if self.zero == 0 else "")
+
+
+class _SignByRule(torch.autograd.Function):
+    """The codes alone, with the quantizer's rule; the learned scale multiplies outside."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, quantizer: IEEWeight) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.quantizer = quantizer
+        return quantizer.codes(x)[0]
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.quantizer.gradient(x, upstream), None

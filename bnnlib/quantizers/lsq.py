@@ -1,0 +1,123 @@
+"""LSQ, learned step size quantization (Esser et al. 2020, arXiv:1902.08153)."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bnnlib.quantizers.base import Quantizer
+
+
+class _LearnedStep(torch.autograd.Function):
+    """Forward: round(clip(v / s)) * s, half to even (eqs. 1 and 2). Backward: eq. 3, with the gradient of s scaled.
+
+    One function leaves s unaltered in the forward pass; the repositories' sum of stopped gradients can change its last
+    bit.
+    """
+
+    @staticmethod
+    def forward(ctx, v: Tensor, step: Tensor, low: int, high: int, scale: float, inclusive: bool) -> Tensor:
+        ctx.save_for_backward(v, step)
+        ctx.range = low, high, scale, inclusive
+        return (v / step).clamp_(low, high).round_().mul_(step)
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):
+        v, step = ctx.saved_tensors
+        low, high, scale, inclusive = ctx.range
+        ratio = v / step
+        inside = (ratio >= low) & (ratio <= high) if inclusive else (ratio > low) & (ratio < high)
+        # round(clip(r)) - r inside; the end of the range outside, where clipping and rounding leave just that
+        slope = ratio.clamp(low, high).round_().addcmul_(ratio, inside.to(v.dtype), value=-1)
+        step_gradient = (upstream * slope).sum().mul_(scale).reshape(step.shape)
+        return upstream * inside, step_gradient, None, None, None, None
+
+
+class LSQ(Quantizer):
+    r"""A uniform quantizer whose step size is learned, one scalar for a tensor.
+
+    Forward: :math:`\bar v = \mathrm{round}(\mathrm{clip}(v/s, -Q_n, Q_p))`, :math:`q(v) = s\,\bar v` (eqs. 1 and 2),
+    round half to even. Signed (weights): :math:`Q_n = 2^{b-1}, Q_p = 2^{b-1}-1`; unsigned (activations behind a ReLU):
+    :math:`Q_n = 0, Q_p = 2^b - 1`.
+
+    Gradient: with respect to v straight through inside the range, zero outside; with respect to s (eq. 3)
+    :math:`-Q_n` at and below the range, :math:`Q_p` at and above, :math:`\bar v - v/s` inside; times
+    :math:`g = 1/\sqrt{N Q_p}`, without which the step diverges under SGD.
+
+    Parameters: ``step``, shape (), learned, initialised once as :math:`2\,\mathrm{mean}|v|/\sqrt{Q_p}`: from the
+    weights when a layer takes the quantizer, from the first training batch for activations. ``initialised`` is a
+    buffer, so a loaded quantizer doesn't begin anew. ``bits`` 2 to 8 (16 at most), 1 only unsigned: one signed bit
+    would have :math:`Q_p = 0` and divide by zero. ``gradient_scale``, which N: ``"paper"``, the weights of the
+    tensor or the features of one sample; ``"repository"``, all values of the batch, as zhutmost/lsq-net and
+    hustzxd/LSQuantization count; ``"none"``, g = 1, to see what it is for. ``edges``: ``"paper"``, or ``"repository"``,
+    where a value exactly at an end of the range counts as inside.
+
+    Source: arXiv:1902.08153, secs. 2.1 to 2.3. lsq-net never initialises the step of activations from data (it stays
+    1), and its per-channel weights still use N of the whole tensor. Raises FloatingPointError if the step has become
+    negative or is not finite; the catalogue's hook keeps it positive. A weight of zeros gets step 1.
+    """
+
+    def __init__(
+        self,
+        bits: int = 2,
+        *,
+        unsigned: bool = False,
+        batched: bool | None = None,
+        gradient_scale: Literal["paper", "repository", "none"] = "paper",
+        edges: Literal["paper", "repository"] = "paper",
+    ):
+        super().__init__()
+        least = 1 if unsigned else 2
+        if not isinstance(bits, int) or not least <= bits <= 16:
+            raise ValueError(
+                f"bits must be a whole number from {least} to 16 for {'un' * unsigned}signed codes, received {bits!r}"
+            )
+        if gradient_scale not in ("paper", "repository", "none"):
+            raise ValueError(f'gradient_scale must be "paper", "repository" or "none", received {gradient_scale!r}')
+        if edges not in ("paper", "repository"):
+            raise ValueError(f'edges must be "paper" or "repository", received {edges!r}')
+        self.bits, self.unsigned, self.gradient_scale, self.edges = bits, unsigned, gradient_scale, edges
+        self.batched = unsigned if batched is None else batched  # whether the first axis is the batch
+        self.low, self.high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        self.step = nn.Parameter(torch.ones(()))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def fit_to_(self, weight: Tensor) -> None:
+        mean = weight.detach().abs().mean() if weight.numel() else weight.new_zeros(())
+        self.step.fill_(2 * mean.item() / math.sqrt(self.high) if mean > 0 else 1.0)
+        self.initialised.fill_(True)
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        step = self._checked_step().detach().to(x.dtype)
+        return (x.detach() / step).clamp_(self.low, self.high).round_(), step
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and not self.initialised:
+            self.fit_to_(x)
+        step = self._checked_step().to(x.dtype)
+        if self.gradient_scale == "none":
+            scale = 1.0
+        else:
+            per_sample = self.batched and self.gradient_scale == "paper"
+            count = x[0].numel() if per_sample and len(x) else x.numel()
+            scale = 1 / math.sqrt(max(count, 1) * self.high)
+        return _LearnedStep.apply(x, step, self.low, self.high, scale, self.edges == "repository")
+
+    def _checked_step(self) -> Tensor:
+        if not torch.compiler.is_compiling() and not self.step > 0:
+            raise FloatingPointError(
+                f"the step size of an LSQ quantizer must stay positive, it is {self.step.item():g}: lower its learning "
+                "rate, keep its gradient scale, or clamp it after each optimiser step (clamp_step_)"
+            )
+        return self.step
+
+    @torch.no_grad()
+    def clamp_step_(self, least: float = 1e-6) -> None:
+        """Keeps the step size at ``least`` or above, in place; done after each optimiser step."""
+        self.step.clamp_(min=least)
+
+    def extra_repr(self) -> str:
+        kind = "unsigned" if self.unsigned else "signed"
+        return f"{self.bits} bits, {kind}, gradient_scale={self.gradient_scale!r}, edges={self.edges!r}"

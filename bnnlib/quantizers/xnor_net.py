@@ -1,0 +1,218 @@
+"""XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279): the paper's formulas, and what its two well-known codes do.
+
+The paper binarises a weight as ``alpha * sign(W)`` with the mean absolute weight of each filter
+(:class:`XnorSign`). The code of its authors (allenai/XNOR-Net, Lua) and its PyTorch port
+(jiecaoyu/XNOR-Net-PyTorch) do more: before each step they *centre* the latent weight over its input channels and
+*clamp* it to [-1, 1], and both stay in it (:class:`XnorProcedure`).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean
+
+
+class StrictSign(Sign):
+    r"""The sign of activations with a strict mask, as both well-known codes of XNOR-Net have it.
+
+    Forward: :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
+
+    Gradient: :math:`\partial C/\partial x := \partial C/\partial q \cdot 1_{-1 < x < 1}`.
+
+    Source: ``BinActive`` of jiecaoyu/XNOR-Net-PyTorch, ``BinarySigned`` of allenai/XNOR-Net; both have sign(0) = 0
+    (``zero=0``). The paper's mask includes ±1 (:class:`~bnnlib.quantizers.SteSign`).
+    """
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (x.abs() < 1).to(x.dtype)
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return upstream * (x.abs() < 1)
+
+
+class _FilterScaledSign(Quantizer):
+    """What the quantizers of this file share: alpha per filter times the sign."""
+
+    bits = 1
+
+    def __init__(self, *, zero: float = 1.0):
+        super().__init__()
+        if zero not in (0.0, 1.0):
+            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
+        self.zero = zero
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.detach()
+        return binary_sign(x, self.zero), filter_mean(x.abs())
+
+
+class XnorSign(_FilterScaledSign):
+    r"""The paper's binary weight: the sign times the mean absolute weight of its filter.
+
+    Forward: :math:`q(W) = \alpha_o\,\mathrm{sign}(W)`, :math:`\alpha_o = \frac1n\sum|W_o|` (eqs. 5 and 6).
+
+    Gradient, with :math:`G = \partial C/\partial q` and n weights in a filter, by name:
+
+    * ``"printed"``: :math:`G\,(\frac1n + \alpha_o 1_{|W| \le 1})`, as the paper prints it (sec. 3.1). Its 1/n is only
+      the diagonal of the derivative of α.
+    * ``"exact"``: :math:`\frac{\mathrm{sign}(W)}{n} \sum_j G_j\,\mathrm{sign}(W_j) + \alpha_o G\,1_{|W| \le 1}`, the
+      sum over the filter: α depends on every weight of it.
+
+    Parameters: ``rule``; ``zero`` (the value of sign(0)). No trained parameters. α has shape (O, 1, ...).
+
+    Source: arXiv:1603.05279. Known implementations centre and clamp as well: :class:`XnorProcedure`. NaN in a filter
+    makes its α, and so its whole output, NaN; an all-zero filter gives zeros.
+    """
+
+    def __init__(self, rule: Literal["printed", "exact"] = "printed", *, zero: float = 1.0):
+        super().__init__(zero=zero)
+        if rule not in ("printed", "exact"):
+            raise ValueError(f'rule must be "printed" or "exact", received {rule!r}')
+        self.rule = rule
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        straight = upstream * filter_mean(x.abs()) * (x.abs() <= 1)
+        if self.rule == "printed":
+            return straight.add_(upstream, alpha=1 / x[0].numel())
+        signs = binary_sign(x, self.zero)
+        return straight.addcmul_(signs, filter_mean(upstream * signs))
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
+
+
+def centred_clamped(weight: Tensor) -> Tensor:
+    """The latent weight less its mean over the input channels (axis 1), clamped to [-1, 1]: a new tensor, no gradient.
+
+    For a convolution there is a mean for each filter and tap, for a linear layer one for each row. With one input
+    channel the result is zero: such a layer would be dead, so centring methods leave it real.
+    """
+    weight = weight.detach()
+    return (weight - weight.mean(1, keepdim=True)).clamp_(-1, 1)
+
+
+Rule = Literal["port", "port-imagenet", "allenai-sgd", "allenai-adam"]
+
+
+def procedure_gradient(weight: Tensor, upstream: Tensor, rule: Rule = "port", zero: float = 1.0) -> Tensor:
+    r"""The gradient that the well-known codes give the centred, clamped latent weight :math:`\hat W`.
+
+    With n weights and C input channels in a filter and :math:`G` the gradient of the binarised weight:
+
+    * ``"port"``:
+      :math:`n(1-\frac1C)\,[\alpha_o G + \frac{\mathrm{sign}(\hat W)}{n}\sum_j G_j\,\mathrm{sign}(\hat W_j)]`; the clip
+      mask that its code also computes is always one after the clamp.
+    * ``"port-imagenet"``: that times :math:`10^9`.
+    * ``"allenai-sgd"``: :math:`n(1-\frac1C)\,G\,(\alpha_o 1_{|\hat W|<1} + \frac1n)`: the paper's diagonal, and a
+      strict mask that stops α's term where the clamp bites.
+    * ``"allenai-adam"``: :math:`10^9 (1-\frac1C)\,G\,(\alpha_o 1_{|\hat W|<1} + \frac1n)`, without the n.
+
+    Args:
+        weight: centred and clamped, (O, C, ...); upstream: same shape.
+        zero: the value of sign(0).
+
+    Source: ``updateBinaryGradWeight`` of jiecaoyu/XNOR-Net-PyTorch and allenai/XNOR-Net. Where a large L2 decay or
+    Adam's epsilon meets them the constant factors matter; otherwise they cancel under Adam.
+    """
+    n, channels = weight[0].numel(), weight.shape[1]
+    shrink = 1 - 1 / channels
+    alpha = filter_mean(weight.abs())
+    if rule.startswith("port"):
+        signs = binary_sign(weight, zero)
+        exact = (alpha * upstream).addcmul_(signs, filter_mean(upstream * signs))
+        return exact.mul_(n * shrink * (1e9 if rule == "port-imagenet" else 1))
+    diagonal = upstream * (alpha * (weight.abs() < 1) + 1 / n)
+    return diagonal.mul_(shrink * (n if rule == "allenai-sgd" else 1e9))
+
+
+class XnorProcedure(_FilterScaledSign):
+    r"""The procedure of the well-known codes *around* the optimiser step: centre, clamp, save, binarise; restore.
+
+    Forward, in eval: :math:`\alpha_o\,\mathrm{sign}(\hat W)` with :math:`\hat W` the centred, clamped copy of W
+    (:func:`centred_clamped`) and :math:`\alpha_o = \frac1n\sum|\hat W_o|`. In training the layer's weight itself is
+    replaced between :meth:`binarise_` and :meth:`restore_`, which the catalogue's hooks call, and the forward pass
+    takes it as it stands.
+
+    Gradient: :func:`procedure_gradient` by name, put in place of the weight's gradient by :meth:`restore_`.
+
+    Parameters: ``rule``; ``zero`` (0 in both codes). Raises RuntimeError in a training forward pass without the hooks,
+    because the network would silently be a real one.
+
+    Source: ``binop`` / ``util.py`` of jiecaoyu/XNOR-Net-PyTorch, ``util.lua`` of allenai/XNOR-Net. Left out: the port's
+    evaluation writes the centred weight back; allenai's evaluation binarises without centring and then restores the
+    weight of before the last step, so that each epoch's last update is lost.
+    """
+
+    def __init__(self, rule: Rule = "port", *, zero: float = 1.0):
+        super().__init__(zero=zero)
+        if rule not in ("port", "port-imagenet", "allenai-sgd", "allenai-adam"):
+            raise ValueError(f"no rule {rule!r}; known: port, port-imagenet, allenai-sgd, allenai-adam")
+        self.rule = rule
+        self._latent: Tensor | None = None
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().codes(centred_clamped(x) if self._latent is None else self._latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.value(x)
+        if self._latent is None:
+            raise RuntimeError(
+                "a network of XNOR-Net's procedure was run in training mode without its hooks: call "
+                "method.before_forward(model) before the forward pass and method.after_backward(model) after the "
+                "backward pass, as bnnlib.fit does"
+            )
+        return x
+
+    @torch.no_grad()
+    def binarise_(self, weight: Tensor) -> None:
+        """Centres and clamps the weight, saves it, and puts its binary form in its place. Twice is as once."""
+        if self._latent is None:
+            self._latent = centred_clamped(weight)
+            weight.copy_(self.value(weight))
+
+    @torch.no_grad()
+    def restore_(self, weight: Tensor) -> None:
+        """Puts the saved weight (centred, clamped) back and the rule's gradient in place of the weight's own."""
+        if self._latent is None:
+            return
+        weight.copy_(self._latent)
+        if weight.grad is not None:
+            weight.grad = procedure_gradient(self._latent, weight.grad, self.rule, self.zero)
+        self._latent = None
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
+
+
+class CentredSign(_FilterScaledSign):
+    r"""The binary weight of XNOR-Net's operator: what :class:`XnorProcedure` does, as one function of the weight.
+
+    Forward: :math:`\alpha_o\,\mathrm{sign}(\hat W)` with :math:`\hat W` the centred, clamped weight.
+
+    Gradient: :func:`procedure_gradient` by name, with respect to :math:`\hat W`; centring and clamping are not
+    differentiated.
+
+    Parameters: ``rule``; ``zero`` (the value of sign(0)). The procedure's centring persists in the latent weight: the
+    operator layers (:class:`bnnlib.layers.OperatorConv2d` and its kin) write it there, an ordinary layer with this
+    quantizer does not, and its trajectory differs from the first step on.
+
+    Source: as :class:`XnorProcedure`.
+    """
+
+    def __init__(self, rule: Rule = "port", *, zero: float = 1.0):
+        super().__init__(zero=zero)
+        if rule not in ("port", "port-imagenet", "allenai-sgd", "allenai-adam"):
+            raise ValueError(f"no rule {rule!r}; known: port, port-imagenet, allenai-sgd, allenai-adam")
+        self.rule = rule
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().codes(centred_clamped(x))
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return procedure_gradient(centred_clamped(x), upstream, self.rule, self.zero)
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")

@@ -1,0 +1,59 @@
+"""IE-Net's branches against their formula in plain NumPy."""
+
+import independent as ind
+import numpy as np
+import pytest
+import torch
+
+from bnnlib.layers import BranchedConv1d, BranchedConv2d, BranchedLinear
+from bnnlib.quantizers import IEEActivation, IEEWeight
+
+
+class ThreeBranches(BranchedConv2d):
+    branches = 3
+
+
+@pytest.mark.parametrize("kind", [BranchedConv2d, ThreeBranches])
+def test_branches_by_formula(kind):
+    torch.manual_seed(0)
+    layer = kind(3, 4, 3, padding=1, weight_quantizer=IEEWeight(4), input_quantizer=IEEActivation()).double()
+    layer.shift.data.normal_(0, 0.3)
+    layer.mix.data.normal_(0, 0.5)
+    x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    w, alpha = layer.weight.detach().numpy(), layer.weight_quantizer.alpha.detach().numpy()
+    shifts, bias = layer.shift.detach().numpy(), layer.bias.detach().numpy()
+    factors = [np.ones(4), *layer.mix.detach().numpy()]
+    # each branch: (conv(sign a0, sign w1) + bias) * alpha
+    expected = sum(
+        factor[None, :, None, None]
+        * (
+            ind.conv2d(ind.sign(x.numpy() + shift[None, :, None, None]), ind.ie_weight(w, np.ones(4)), 1, 1)
+            + bias[None, :, None, None]
+        )
+        * alpha[None, :, None, None]
+        for shift, factor in zip(shifts, factors, strict=True)
+    )
+    for mode in (True, False):
+        np.testing.assert_allclose(layer.train(mode)(x).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_shapes_in_one_dimension_and_for_linear_layers():
+    flat = BranchedConv1d(3, 4, 3, weight_quantizer=IEEWeight(4), input_quantizer=IEEActivation())
+    line = BranchedLinear(6, 4, weight_quantizer=IEEWeight(4), input_quantizer=IEEActivation())
+    assert flat(torch.randn(2, 3, 9)).shape == (2, 4, 7)
+    assert line(torch.randn(2, 6)).shape == (2, 4)
+    assert flat.shift.shape == (2, 3)
+    assert line.mix.shape == (1, 4)
+
+
+def test_further_branches_begin_small_and_all_learn():
+    layer = BranchedLinear(6, 4, weight_quantizer=IEEWeight(4), input_quantizer=IEEActivation())
+    assert 0 <= layer.mix.min() <= layer.mix.max() < 0.001
+    layer(torch.randn(5, 6)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_without_an_input_quantizer_there_is_one_branch():
+    layer = BranchedLinear(6, 4, weight_quantizer=IEEWeight(4))
+    assert not hasattr(layer, "shift")
+    assert layer(torch.randn(2, 6)).shape == (2, 4)

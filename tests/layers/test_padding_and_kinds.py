@@ -1,0 +1,115 @@
+"""Padding with -1, 0 and +1, one-dimensional layers, round trips, and narrower arithmetic."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import bnnlib
+from bnnlib import models
+from bnnlib.layers import BinConv1d, BinConv2d
+from bnnlib.quantizers import SteSign
+
+METHODS = list(bnnlib.methods)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"dilation": 2}, {"groups": 2}])
+def test_padding_surrounds_the_quantized_map(value, options):
+    layer = BinConv2d(4, 6, 3, padding=2, pad_value=value, weight_quantizer=SteSign(), input_quantizer=SteSign(),
+                      bias=False, **options)  # fmt: skip
+    x = torch.randn(2, 4, 7, 7)
+    around = F.pad(torch.where(x >= 0, 1.0, -1.0), (2, 2, 2, 2), value=value)
+    expected = F.conv2d(around, torch.where(layer.weight >= 0, 1.0, -1.0), None, **options)
+    for mode in (True, False):
+        assert torch.equal(layer.train(mode)(x), expected)
+
+
+def test_other_padding_values_are_refused():
+    with pytest.raises(ValueError, match=r"pad_value must be -1, 0 or 1, received 0\.5"):
+        BinConv2d(1, 1, 3, pad_value=0.5)
+    with pytest.raises(ValueError, match="exclude each other"):
+        BinConv2d(1, 1, 3, padding=1, pad_value=1, padding_mode="reflect")
+
+
+def test_one_dimensional_convolutions_equal_torch_on_the_signs():
+    layer = BinConv1d(4, 6, 3, padding=1, dilation=2, groups=2, weight_quantizer=SteSign())
+    x = torch.randint(-5, 6, (2, 4, 11)).float()
+    expected = F.conv1d(x, torch.where(layer.weight >= 0, 1.0, -1.0), layer.bias, padding=1, dilation=2, groups=2)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def step(net, method, x):
+    method.on_epoch(net, 0.25)
+    method.before_forward(net)
+    net(x).square().mean().backward()
+    method.after_backward(net)
+    method.after_step(net)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_state_dict_deepcopy_and_pickle_round_trip(name):
+    torch.manual_seed(0)
+    net, method, x = models.MLP(name, width=16), bnnlib.methods[name], torch.randn(6, 784)
+    step(net, method, x)
+    expected = net.eval()(x)
+    other = models.MLP(name, width=16)
+    other.load_state_dict(net.state_dict())
+    for copied in (other, copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert torch.equal(copied.eval()(x), expected)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_float64_and_bfloat16_autocast(name):
+    torch.manual_seed(0)
+    method, x = bnnlib.methods[name], torch.randn(6, 784)
+    double = models.MLP(name, width=16).double()
+    step(double, method, x.double())
+    assert all(p.grad.dtype == torch.float64 for p in double.parameters())
+    net = models.MLP(name, width=16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step(net, method, x)
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["xnor-operator", "lsq-w2a2", "ir-net"])
+def test_compiled_networks_agree_with_eager_ones(name):
+    # the tracing that torch.compile does; compiling C as well is in tests/deep
+    torch.manual_seed(0)
+    net, x = models.MLP(name, width=16).train(), torch.randn(6, 784)
+    net(x)  # LSQ reads its first step size from data
+    compiled = torch.compile(copy.deepcopy(net), backend="aot_eager")
+    one, two = net(x), compiled(x)
+    torch.testing.assert_close(two, one)
+    one.square().sum().backward()
+    two.square().sum().backward()
+    for p, q in zip(net.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_move_to_the_meta_device_and_back_to_shape(name):
+    net = models.MLP(name, width=16).to("meta")
+    assert all(p.is_meta for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_empty_batch_gives_an_empty_result(name):
+    net = models.CompactCNN(name).eval()
+    net.train()
+    method = bnnlib.methods[name]
+    method.before_forward(net)
+    if "lsq" not in name:  # whose first batch sets the step
+        assert net.features[3](torch.randn(0, 32, 14, 14)).shape[0] == 0
+    method.after_backward(net)
+    assert net.eval()(torch.randn(0, 1, 28, 28)).shape == (0, 10)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_wrong_channel_counts_are_errors(name):
+    layer = models.CompactCNN(name).eval().features[3]
+    with pytest.raises((RuntimeError, ValueError), match=r"channels|shape|size"):
+        models.CompactCNN(name).eval()(torch.randn(2, 3, 28, 28))
+    assert layer is not None
