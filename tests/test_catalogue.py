@@ -64,8 +64,8 @@ def test_every_network_builds_under_every_method_and_back_propagates(model, name
     net, method = models.build(model, name), bnnlib.methods[name]
     method.on_epoch(net, 0.0)
     method.before_forward(net)
-    out = net(torch.randn(4, 1, 28, 28))
-    assert out.shape == (4, 10)
+    out = net(torch.randn(4, *net.input_shape))
+    assert out.shape == (4, 2 if model == "wake-word" else 10)
     out.square().sum().backward()
     method.after_backward(net)
     method.after_step(net)
@@ -143,7 +143,7 @@ def test_varied_refuses_what_a_method_does_not_have():
 
 
 def test_unknown_models_and_bad_options_are_named():
-    with pytest.raises(ValueError, match="known: compact-cnn, mlp"):
+    with pytest.raises(ValueError, match="known: compact-cnn, mlp, wake-word"):
         models.build("resnet", "float")
     with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), received 1"):
         models.MLP(dropout=1)

@@ -10,8 +10,6 @@ from bnnlib.training import Settings, make_optimizer, seeded
 
 __all__ = ["measure_steps"]
 
-INPUT = (1, 28, 28)
-
 
 def measure_steps(model: str = "compact-cnn", *, batch_size: int = 128, rounds: int = 25) -> pd.DataFrame:
     """Times of a whole float32 training step (forward, backward, Adam, hooks) and of an inference, for every method.
@@ -22,8 +20,8 @@ def measure_steps(model: str = "compact-cnn", *, batch_size: int = 128, rounds: 
         A row for each (what, method): median milliseconds, ratio to float with quartiles, images per second.
     """
     seeded(0)
-    images = torch.randn(batch_size, *INPUT).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, 10, (batch_size,))
+    images = torch.randn(batch_size, *models.MODELS[model].input_shape).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 2, (batch_size,))
     names = [name for name, method in catalogue.methods.items() if "literal" not in method.properties]
     training = {name: _training_step(model, name, images, labels) for name in names}
     inference = {name: _inference(model, name, images) for name in names}
@@ -45,7 +43,7 @@ def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Te
     optimizer = make_optimizer(net, method, Settings())
     loss_of = LOSSES[method.loss]
     # a teacher is not trained: its scores of the whole set can be kept, and are not part of the step
-    targets = torch.randn(len(labels), 10) if method.loss == "distributional" else labels
+    targets = torch.randn_like(net(images).detach()) if method.loss == "distributional" else labels
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

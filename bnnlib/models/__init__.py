@@ -6,10 +6,11 @@ from torch import nn
 
 from bnnlib.models.compact_cnn import CompactCNN
 from bnnlib.models.mlp import MLP
+from bnnlib.models.wake_word import WakeWordCNN
 
-__all__ = ["MLP", "MODELS", "CompactCNN", "build"]
+__all__ = ["MLP", "MODELS", "CompactCNN", "WakeWordCNN", "build"]
 
-MODELS: dict[str, type[nn.Module]] = {"compact-cnn": CompactCNN, "mlp": MLP}
+MODELS: dict[str, type[nn.Module]] = {"compact-cnn": CompactCNN, "mlp": MLP, "wake-word": WakeWordCNN}
 
 
 def build(name: str, method, **options: Any) -> nn.Module:

@@ -24,6 +24,8 @@ class CompactCNN(nn.Module):
     Shapes: input (N, channels, size, size) float32, output (N, classes) scores.
     """
 
+    input_shape = (1, 28, 28)  # of the default network
+
     def __init__(
         self, method="float", *, classes: int = 10, channels: int = 1, size: int = 28, first_last: str = "real"
     ):

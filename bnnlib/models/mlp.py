@@ -21,6 +21,8 @@ class MLP(nn.Module):
     Shapes: input (N, ...) with ``features`` values each, float32; output (N, classes) scores.
     """
 
+    input_shape = (1, 28, 28)  # of the default network
+
     def __init__(
         self,
         method="float",

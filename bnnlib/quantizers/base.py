@@ -64,15 +64,17 @@ class Quantizer(nn.Module):
 class _ByRule(torch.autograd.Function):
     """Forward: the quantizer's value. Backward: the quantizer's own rule (:meth:`Quantizer.gradient`).
 
-    The value must be a new tensor. A function that returns one of its arguments gives a view of it, which loses the
-    channels-last strides of a weight with one input channel, and the layers behind it run in the slower layout.
+    The value is a new tensor with the strides of ``x``. A function that returns one of its arguments gives a view of
+    it, which loses the channels-last strides of a weight with one input channel, and the layers behind it run in the
+    slower layout; broadcasting can lose them too.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, quantizer: Quantizer) -> Tensor:
         ctx.save_for_backward(x)
         ctx.quantizer = quantizer
-        return quantizer.value(x)
+        value = quantizer.value(x)
+        return value if value.stride() == x.stride() else torch.empty_like(x).copy_(value)
 
     @staticmethod
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:

@@ -36,7 +36,7 @@ class Ternary(Quantizer):
         rows = size.flatten(1) if self.per == "filter" else size.reshape(1, -1)
         kept = rows > 0.7 * rows.mean(1, keepdim=True)
         scale = (rows * kept).sum(1) / kept.sum(1).clamp(min=1)
-        codes = torch.sign(x) * kept.reshape(x.shape)
+        codes = torch.sign(x).mul_(kept.reshape(x.shape))
         return codes, per_filter(scale, x) if self.per == "filter" else scale.reshape(())
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:

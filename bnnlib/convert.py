@@ -1,0 +1,288 @@
+"""``binarize``: any torch network under any method of the catalogue."""
+
+import copy
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx, nn
+
+from bnnlib import catalogue
+from bnnlib.catalogue import Method
+from bnnlib.layers import PLAIN, LayerFamily, QuantizedLayer, RPReLU
+from bnnlib.quantizers import LSQ
+
+__all__ = ["Conversion", "binarize"]
+
+FIRST_LAST = ("real", "int8")
+_RECTIFIERS = (nn.ReLU, nn.ReLU6)
+_RECTIFIER_FUNCTIONS = {
+    torch.relu, torch.relu_, nn.functional.relu, nn.functional.relu_, nn.functional.relu6, "relu", "relu_",
+}  # fmt: skip
+# what leaves a non-negative map non-negative, so that a sign behind it is still a constant
+_PASSING_MODULES = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten, nn.Identity,
+)  # fmt: skip
+_PASSING_FUNCTIONS = {
+    torch.flatten, nn.functional.max_pool2d, nn.functional.avg_pool2d, nn.functional.adaptive_avg_pool2d,
+    nn.functional.dropout, "flatten", "view", "reshape", "mean",
+}  # fmt: skip
+
+
+@dataclass
+class Conversion:
+    """What :func:`binarize` did: a row for each layer or activation, (name, kind, what was done, why)."""
+
+    method: str
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def names(self, done: str) -> list[str]:
+        """The names with that outcome: "converted", "8 bits", "kept real", "replaced" or "note"."""
+        return [name for name, _, outcome, _ in self.rows if outcome == done]
+
+    def frame(self):
+        """The rows as a pandas data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=["module", "kind", "done", "why"])
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html(index=False)
+
+    def __str__(self) -> str:
+        widths = [max(len(row[i]) for row in self.rows) if self.rows else 0 for i in range(3)]
+        lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in self.rows]
+        return "\n".join([f"binarized under {self.method}", *lines])
+
+
+def binarize(
+    model: nn.Module,
+    method: str | Method,
+    *,
+    keep: Collection[str] = (),
+    first_last: str = "real",
+    pad_value: float = 0.0,
+) -> nn.Module:
+    """A copy of a torch network, its linear and convolution layers binarised under a method.
+
+    Weights are carried over as latent weights; quantizers that learn a step or a scale begin from them. The first and
+    the last layer, in the order in which the model registers its layers, stay real where the method's record says so.
+    A ReLU whose output would reach a sign without a norm between (the sign would be +1 everywhere) is replaced by the
+    activation of the method's block, or by nothing. Shortcuts and the order of norms and poolings stay the model's own.
+
+    Args:
+        model: any ``nn.Module``; ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` in it are converted, not subclasses.
+        method: a name of ``bnnlib.methods`` or a record.
+        keep: names of layers (as ``model.named_modules()`` has them) or of modules around them that stay real.
+        first_last: what happens to a first or last layer that the method keeps real: ``"real"`` or ``"int8"`` (weights
+            and input of 8 bits by LSQ).
+        pad_value: 0, +1 or -1, what surrounds binarised maps.
+
+    Returns:
+        The converted copy; ``result.conversion`` (a :class:`Conversion`) tells what was converted, replaced and kept,
+        and why, and prints as a table. Train it with ``bnnlib.fit``, or with the hooks of the method's record in a loop
+        of your own.
+
+    Raises:
+        ValueError: a name in ``keep`` fits no layer; nothing can be converted; an argument is none of its values.
+    """
+    method = catalogue.get(method)
+    if first_last not in FIRST_LAST:
+        raise ValueError(f"first_last must be one of {', '.join(FIRST_LAST)}, received {first_last!r}")
+    if any(isinstance(m, QuantizedLayer) for m in model.modules()):
+        raise ValueError("the model holds bnnlib layers already: binarize the plain torch network it was made from")
+    layers = {name: m for name, m in model.named_modules() if type(m) in (nn.Linear, nn.Conv1d, nn.Conv2d)}
+    if not layers:
+        raise ValueError("the model has no nn.Linear, nn.Conv1d or nn.Conv2d layer to convert")
+    if isinstance(keep, str):
+        raise TypeError(f"keep must be a collection of names, received the string {keep!r}; write [{keep!r}]")
+    if unknown := [k for k in keep if not any(_within(name, k) for name in layers)]:
+        raise ValueError(f"keep names no layer: {', '.join(unknown)}; the layers are {', '.join(layers)}")
+
+    model = copy.deepcopy(model)
+    layers = {name: model.get_submodule(name) for name in layers}
+    done = Conversion(method.name)
+    names = list(layers)
+    binary: set[str] = set()
+    for name, layer in layers.items():
+        kind, place = type(layer).__name__, {names[-1]: "last", names[0]: "first"}.get(name)
+        reason = _why_real(name, layer, place, method, keep)
+        if reason is None:
+            arguments = method.quantizers(_inputs(layer), _outputs(layer), real_input=name == names[0])
+            _replace(model, name, _built(layer, method.layers, pad_value, arguments))
+            binary.add(name)
+            done.rows.append((name, kind, "converted", method.widths))
+        elif place is not None and first_last == "int8" and method.weight_bits < 32 and reason.startswith(place):
+            _replace(model, name, _built(layer, PLAIN, 0.0, {"weight_quantizer": LSQ(8),
+                                                             "input_quantizer": LSQ(8, batched=True)}))  # fmt: skip
+            done.rows.append((name, kind, "8 bits", f'{place} layer, first_last="int8"'))
+        else:
+            done.rows.append((name, kind, "kept real", reason))
+    norms = [m for m in list(model.modules())[-3:] if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if names[-1] in binary and not norms:
+        done.rows.append(
+            (
+                names[-1],
+                type(layers[names[-1]]).__name__,
+                "note",
+                "the last layer is binary and no norm "
+                "follows: its scores are whole numbers of the size of its inputs' count; add a batch norm",
+            )
+        )
+    if method.activation_bits < 32:
+        _mend_activations(model, binary, names[0], method, done)
+    model.conversion = done
+    return model
+
+
+def _within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def _inputs(layer: nn.Module) -> int:
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+
+def _outputs(layer: nn.Module) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def _why_real(name: str, layer: nn.Module, place: str | None, method: Method, keep: Collection[str]) -> str | None:
+    """Why a layer stays real, or None."""
+    if method.weight_bits == 32:
+        return f"{method.name} keeps every weight real"
+    if any(_within(name, k) for k in keep):
+        return "named in keep"
+    if place in method.real_layers:
+        return f"{place} layer, real under {method.name}"
+    if layer.weight.shape[1] == 1 and "centring" in method.properties:
+        return f"one input channel per group: {method.name} centres over it, and the layer would be dead"
+    if layer.weight[0].numel() < 2:
+        return "filters of a single weight: nothing is left to learn but its sign"
+    if getattr(layer, "padding_mode", "zeros") != "zeros" and "centring" in method.properties:
+        return f"padding_mode {layer.padding_mode!r} is not supported by {method.name}"
+    return None
+
+
+def _built(layer: nn.Module, family: LayerFamily, pad_value: float, quantizers: dict) -> nn.Module:
+    """The family's layer with the geometry, weights, device and dtype of one of torch's."""
+    options = {"device": layer.weight.device, "dtype": layer.weight.dtype, **quantizers}
+    if isinstance(layer, nn.Linear):
+        made = family.linear(layer.in_features, layer.out_features, layer.bias is not None, **options)
+    else:
+        made = family.of(layer)(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+            layer.groups, layer.bias is not None, layer.padding_mode,
+            pad_value=pad_value if layer.padding_mode == "zeros" else 0.0, **options,
+        )  # fmt: skip
+    made.to(layer.weight.device, layer.weight.dtype)
+    made.take_weights_(layer.weight, layer.bias)
+    return made.train(layer.training)
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+
+
+class _Tracer(fx.Tracer):
+    """Sees through the model, but not into the library's layers."""
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        return isinstance(module, QuantizedLayer) or super().is_leaf_module(module, qualified_name)
+
+
+def _mend_activations(model: nn.Module, binary: set[str], first: str, method: Method, done: Conversion) -> None:
+    """Replaces rectifiers that feed a sign; notes what cannot be mended and what unsigned codes would lose."""
+    binary = binary - {first}  # its input is data, and real
+    modules = dict(model.named_modules())
+    unsigned = {name for name in binary if modules[name].input_quantizer.unsigned}
+    try:
+        graph = _Tracer().trace(model)
+    except Exception as error:  # fx raises what the traced code raises
+        rectifiers = [name for name, m in modules.items() if isinstance(m, _RECTIFIERS)]
+        if not unsigned and rectifiers:
+            warnings.warn(
+                f"the network cannot be traced ({type(error).__name__}: {error}), so every ReLU in it was taken for "
+                "one that feeds a sign and replaced",
+                stacklevel=3,
+            )
+            for name in rectifiers:
+                _replace_rectifier(model, name, None, method, done, "the network cannot be traced")
+        return
+    fed: dict[str, set[str]] = {}
+    widths: dict[str, set[int | None]] = {}  # channels of the maps that a rectifier sees
+    for node in graph.nodes:
+        rectifies = node.op == "call_module" and isinstance(modules[node.target], _RECTIFIERS)
+        functional = node.op in ("call_function", "call_method") and node.target in _RECTIFIER_FUNCTIONS
+        if not (rectifies or functional):
+            continue
+        reached = set(_reached(node, modules, binary)) - unsigned
+        if reached and rectifies:
+            fed.setdefault(node.target, set()).update(reached)
+            widths.setdefault(node.target, set()).add(_channels(node.args[0], modules))
+        elif reached:
+            why = f"a functional relu feeds the sign of {', '.join(sorted(reached))}: always +1; use an nn.ReLU module"
+            done.rows.append((node.name, "relu", "note", why))
+            warnings.warn(why, stacklevel=3)
+    for name, layers in fed.items():
+        why = f"feeds the sign of {', '.join(sorted(layers))}, which would be +1 everywhere"
+        channels = widths[name].pop() if len(widths[name]) == 1 else None
+        _replace_rectifier(model, name, channels, method, done, why)
+    for node in graph.nodes:
+        if node.op == "call_module" and node.target in unsigned and not _non_negative(node.args[0], modules):
+            done.rows.append(
+                (node.target, type(modules[node.target]).__name__, "note", "its input can be negative, which unsigned "
+                 "codes lose")
+            )  # fmt: skip
+
+
+def _replace_rectifier(
+    model: nn.Module, name: str, channels: int | None, method: Method, done: Conversion, why: str
+) -> None:
+    kind = type(model.get_submodule(name)).__name__
+    behind_norm = method.activation is not None and method.block.index(method.activation) > method.block.index("norm")
+    if behind_norm and method.activation == "hardtanh":
+        instead: nn.Module = nn.Hardtanh()
+    elif behind_norm and method.activation == "rprelu":
+        instead = RPReLU(channels) if channels is not None else nn.PReLU()
+    else:
+        instead = nn.Identity()
+    _replace(model, name, instead)
+    done.rows.append((name, kind, "replaced", f"by {type(instead).__name__}: {why}"))
+
+
+def _channels(node: fx.Node, modules: dict[str, nn.Module]) -> int | None:
+    """The channels of a node's output if a norm or a layer, or a sum with one, made it."""
+    if node.op == "call_module":
+        module = modules[node.target]
+        found = (getattr(module, name, None) for name in ("num_features", "out_channels", "out_features"))
+        return next((channels for channels in found if channels is not None), None)
+    made = [_channels(a, modules) for a in node.args if isinstance(a, fx.Node)] if node.op == "call_function" else []
+    return next((channels for channels in made if channels is not None), None)
+
+
+def _reached(node: fx.Node, modules: dict[str, nn.Module], binary: set[str]) -> Iterator[str]:
+    """The binary layers that a node's output reaches with nothing between that could change its sign."""
+    for user in node.users:
+        if user.op == "call_module" and user.target in binary:
+            yield user.target
+        elif _passes(user, modules):
+            yield from _reached(user, modules, binary)
+
+
+def _passes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(modules[node.target], _PASSING_MODULES)
+    return node.op in ("call_function", "call_method") and node.target in _PASSING_FUNCTIONS
+
+
+def _non_negative(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node's output surely has no negative values."""
+    while isinstance(node, fx.Node) and _passes(node, modules):
+        node = node.args[0]
+    if node.op == "call_module":
+        return isinstance(modules[node.target], (*_RECTIFIERS, nn.Sigmoid))
+    return node.op in ("call_function", "call_method") and node.target in _RECTIFIER_FUNCTIONS

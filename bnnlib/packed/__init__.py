@@ -1,0 +1,1 @@
+"""A trained network as bits: what it holds, and what that takes."""

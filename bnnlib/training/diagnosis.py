@@ -1,0 +1,1 @@
+"""``diagnose``: from what was measured inside the layers to the likely fault."""
