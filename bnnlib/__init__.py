@@ -23,6 +23,7 @@ _NAMES = {
     "summary": "bnnlib.packed.summary",
     "check": "bnnlib.checking",
     "fit": "bnnlib.training",
+    "diagnose": "bnnlib.training",
 }
 _MODULES = {
     "bench",
@@ -30,6 +31,7 @@ _MODULES = {
     "checking",
     "convert",
     "data",
+    "faults",
     "kernels",
     "layers",
     "losses",

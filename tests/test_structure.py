@@ -19,7 +19,7 @@ PACKAGE = ROOT / "bnnlib"
 # and `bnnlib._torchvision` stand outside.
 FLOORS = [
     {"cli"},
-    {"studies", "bench", "checking"},
+    {"studies", "bench", "checking", "faults"},
     {"report"},
     {"training", "models"},
     {"packed.summary"},

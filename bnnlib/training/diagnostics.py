@@ -1,5 +1,6 @@
 """What happens inside binary layers while they train: measured every twentieth step, a row per layer and epoch."""
 
+import math
 from collections import defaultdict
 
 import torch
@@ -14,12 +15,13 @@ SATURATION = 0.99  # a latent weight beyond this share of the clip counts as sat
 
 COLUMNS = {
     "flips_per_step": "share of binary weights that one optimiser step flips",
-    "saturated": "share of latent weights beyond 0.99 of the clip",
+    "saturated": "share of latent weights beyond 0.99 of the clip (one-bit weights)",
     "frozen": "share of latent weights at the clip or beyond whose gradient is exactly zero",
     "latent_mean": "mean absolute latent weight",
     "latent_spread": "deviation of the absolute latent weights of a filter over their mean",
     "weight_gradient": "norm of the latent weight's gradient, behind the weight's estimator",
     "input_gradient": "norm of the gradient at the layer's input, behind the input's estimator",
+    "input_bits": "width of the input's codes, None for real input",
     "input_slope": "mean of the input estimator's derivative",
     "input_positive": "share of the quantized input above zero",
     "input_zero": "share of the quantized input at zero",
@@ -67,7 +69,7 @@ class LayerWatch:
         """Gradients stand, weights haven't moved."""
         for name, layer in self._layers.items():
             sums, weight, size = self._sums[name], layer.weight, layer.weight.detach().abs()
-            limit = getattr(layer.weight_quantizer, "amplitude", 1.0)
+            limit = getattr(layer.weight_quantizer, "amplitude", 1.0) if layer.weight_quantizer.bits == 1 else math.inf
             sums["saturated"].append((size >= SATURATION * limit).float().mean().item())
             sums["latent_mean"].append(size.mean().item())
             rows = size.flatten(1)
@@ -121,6 +123,8 @@ class LayerWatch:
             with torch.no_grad():
                 real = x.detach()
                 value = quantizer.value(real) if quantizer.bits is not None else real
+                if quantizer.bits is not None:
+                    sums["input_bits"].append(quantizer.bits)
                 sums["input_positive"].append((value > 0).float().mean().item())
                 sums["input_zero"].append((value == 0).float().mean().item())
                 sums["input_size"].append(real.abs().mean().item())
