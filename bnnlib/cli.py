@@ -182,7 +182,8 @@ def study_show(name: StudyName, results: Results = None) -> None:
 
 @bench_app.command("steps")
 def bench_steps(
-    model: Annotated[str, typer.Option(help="compact-cnn or mlp.")] = "compact-cnn",
+    model: Annotated[str, typer.Option(help="compact-cnn, mlp or wake-word.")] = "compact-cnn",
+    precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=2)] = 128,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
     threads: Annotated[int, typer.Option(min=1)] = 1,
@@ -199,10 +200,14 @@ def bench_steps(
     from bnnlib.studies.provenance import provenance
 
     torch.set_num_threads(threads)
-    table = bench.measure_steps(model, batch_size=batch_size, rounds=rounds)
+    table = bench.measure_steps(model, batch_size=batch_size, rounds=rounds, precision=precision)
     for row in table.itertuples():
         console.print(f"{row.what:<10} {row.method:<28} {row.ms:8.2f} ms  {row.ratio:5.2f} x float", highlight=False)
-    path = (results or studies.results_folder()) / "bench" / f"steps-{model}.csv"
+    path = (
+        (results or studies.results_folder())
+        / "bench"
+        / f"steps-{model}{'' if precision == 'float32' else f'-{precision}'}.csv"
+    )
     replaced(path, lambda partial: table.assign(**provenance()).to_csv(partial, index=False, lineterminator="\n"))
     console.print(f"stored {path}")
 

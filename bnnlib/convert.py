@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from bnnlib import catalogue
 from bnnlib.catalogue import Method
-from bnnlib.layers import PLAIN, LayerFamily, QuantizedLayer, RPReLU
+from bnnlib.layers import PLAIN, HardTanh, LayerFamily, QuantizedLayer, RPReLU
 from bnnlib.quantizers import LSQ
 
 __all__ = ["Conversion", "binarize"]
@@ -245,7 +245,7 @@ def _replace_rectifier(
     kind = type(model.get_submodule(name)).__name__
     behind_norm = method.activation is not None and method.block.index(method.activation) > method.block.index("norm")
     if behind_norm and method.activation == "hardtanh":
-        instead: nn.Module = nn.Hardtanh()
+        instead: nn.Module = HardTanh()
     elif behind_norm and method.activation == "rprelu":
         instead = RPReLU(channels) if channels is not None else nn.PReLU()
     else:

@@ -112,7 +112,7 @@ def test_blocks_follow_their_record():
     assert parts("xnor-naive")[:6] == ["BinConv2d", "MaxPool2d", "BatchNorm2d", "ScaledConv2d", "BatchNorm2d",
                                        "ScaledConv2d"]  # fmt: skip
     assert parts("xnor-port")[:5] == ["BinConv2d", "ReLU", "MaxPool2d", "BatchNorm2d", "BinConv2d"]
-    assert parts("ir-net")[3:6] == ["Hardtanh", "Residual", "Hardtanh"]
+    assert parts("ir-net")[3:6] == ["HardTanh", "Residual", "HardTanh"]
     assert parts("reactnet")[3:6] == ["RPReLU", "Residual", "RPReLU"]
 
 

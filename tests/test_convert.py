@@ -8,7 +8,7 @@ from torch import nn
 
 import bnnlib
 from bnnlib import data
-from bnnlib.layers import BinConv2d, QuantizedLayer, RPReLU, binary_layers, quantized_layers
+from bnnlib.layers import BinConv2d, HardTanh, QuantizedLayer, RPReLU, binary_layers, quantized_layers
 from bnnlib.training import Settings, fit, seeded
 
 
@@ -95,7 +95,7 @@ def test_weights_geometry_and_mode_are_carried_over():
 
 
 def test_a_relu_that_would_feed_a_sign_a_constant_is_replaced_as_the_block_has_it():
-    kinds = {"xnor-port": nn.Identity, "ir-net": nn.Hardtanh, "reactnet": RPReLU, "ie-net": nn.Hardtanh}
+    kinds = {"xnor-port": nn.Identity, "ir-net": HardTanh, "reactnet": RPReLU, "ie-net": HardTanh}
     for method, kind in kinds.items():
         net = bnnlib.binarize(small(), method)
         assert [type(net[i]) for i in (2, 6, 9)] == [kind] * 3, method

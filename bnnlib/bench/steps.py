@@ -1,5 +1,7 @@
 """What a training step and an inference cost under each method, side by side with the float twin."""
 
+import itertools
+
 import pandas as pd
 import torch
 
@@ -11,33 +13,60 @@ from bnnlib.training import Settings, make_optimizer, seeded
 __all__ = ["measure_steps"]
 
 
-def measure_steps(model: str = "compact-cnn", *, batch_size: int = 128, rounds: int = 25) -> pd.DataFrame:
-    """Times of a whole float32 training step (forward, backward, Adam, hooks) and of an inference, for every method.
+def measure_steps(
+    model: str = "compact-cnn", *, batch_size: int = 128, rounds: int = 25, precision: str = "float32"
+) -> pd.DataFrame:
+    """Times of a whole training step (forward, backward, Adam, hooks) and of an inference, for every method.
 
     All networks stay in memory and take turns on the same batch. The thread count is torch's present one.
 
+    Args:
+        model: a name of ``bnnlib.models.MODELS``.
+        precision: ``"float32"``, or ``"bf16"`` for autocast of the training step.
+
     Returns:
-        A row for each (what, method): median milliseconds, ratio to float with quartiles, images per second.
+        A row for each (what, method): median milliseconds, ratio to float with quartiles, images per second; for
+        training also ``peak_mb``, the most megabytes that a step has allocated at a time beside the network, the
+        optimiser's state and the batch, and its ratio to float.
+
+    Raises:
+        ValueError: the precision is neither.
     """
+    if precision not in ("float32", "bf16"):
+        raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
     seeded(0)
     images = torch.randn(batch_size, *models.MODELS[model].input_shape).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 2, (batch_size,))
     names = [name for name, method in catalogue.methods.items() if "literal" not in method.properties]
-    training = {name: _training_step(model, name, images, labels) for name in names}
+    training = {name: _training_step(model, name, images, labels, precision) for name in names}
     inference = {name: _inference(model, name, images) for name in names}
     tables = []
     for what, contenders in (("training", training), ("inference", inference)):
+        if what == "inference" and precision != "float32":
+            continue
         table = side_by_side(contenders, rounds=rounds).reset_index(names="method")
         table.insert(0, "what", what)
         table["images_per_second"] = (1000 * batch_size / table["ms"]).round()
+        if what == "training":
+            table["peak_mb"] = [_peak_bytes(training[name]) / 1e6 for name in table["method"]]
+            table["peak_ratio"] = table["peak_mb"] / table["peak_mb"].iloc[0]
         tables.append(table)
     result = pd.concat(tables, ignore_index=True)
     result.insert(0, "model", model)
     result["batch_size"] = batch_size
+    result["precision"] = precision
     return result.round(4)
 
 
-def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Tensor):
+def _peak_bytes(step) -> int:
+    """The most bytes that one step has allocated at a time, beyond what is there before it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step()
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
+
+
+def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Tensor, precision: str):
     method = catalogue.get(name)
     net = models.build(model, method).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(net, method, Settings())
@@ -48,7 +77,9 @@ def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Te
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         method.before_forward(net)
-        loss_of(net(images), targets).backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            outputs = net(images)
+        loss_of(outputs.float(), targets).backward()
         method.after_backward(net)
         optimizer.step()
         method.after_step(net)

@@ -12,7 +12,7 @@ from bnnlib.layers.base import (
     quantized_layers,
     weights_as,
 )
-from bnnlib.layers.blocks import Residual, RPReLU
+from bnnlib.layers.blocks import HardTanh, Residual, RPReLU
 from bnnlib.layers.ie_net import BRANCHED, BranchedConv1d, BranchedConv2d, BranchedLinear
 from bnnlib.layers.xnor_net import (
     INPUT_SCALED,
@@ -27,7 +27,7 @@ from bnnlib.layers.xnor_net import (
 
 __all__ = [
     "BRANCHED", "INPUT_SCALED", "OPERATOR", "PLAIN", "BinConv1d", "BinConv2d", "BinLinear", "BranchedConv1d",
-    "BranchedConv2d", "BranchedLinear", "LayerFamily", "OperatorConv1d", "OperatorConv2d", "OperatorLinear",
+    "BranchedConv2d", "BranchedLinear", "HardTanh", "LayerFamily", "OperatorConv1d", "OperatorConv2d", "OperatorLinear",
     "QuantizedLayer", "RPReLU", "Residual", "ScaledConv1d", "ScaledConv2d", "ScaledLinear", "binary_layers",
     "latent_weights", "quantized_layers", "weights_as",
 ]  # fmt: skip

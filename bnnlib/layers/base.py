@@ -6,14 +6,14 @@ input is integer too.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlib.quantizers import Identity, Quantizer
+from bnnlib.quantizers import Identity, Quantizer, Sign
 
 
 class QuantizedLayer(nn.Module):
@@ -68,7 +68,11 @@ class QuantizedLayer(nn.Module):
     def product(self, x: Tensor) -> Tensor:
         """The quantized input times the quantized weight, without bias."""
         if self.training or self.weight_quantizer.bits is None:
-            return self._op(self.input_quantizer(x), self.weight_quantizer(self.weight), None)
+            x, weight = self.input_quantizer(x), self.weight_quantizer(self.weight)
+            if isinstance(self.input_quantizer, Sign):
+                with kept_as_int8(x):
+                    return self._op(x, weight, None)
+            return self._op(x, weight, None)
         codes, scale = self.weight_quantizer.codes(self.weight)
         if self.input_quantizer.bits is None:
             x = self.input_quantizer(x)
@@ -193,6 +197,22 @@ class LayerFamily(NamedTuple):
 
 
 PLAIN = LayerFamily(BinLinear, BinConv1d, BinConv2d)
+
+
+def kept_as_int8(signs: Tensor) -> AbstractContextManager:
+    """Inside the context, what autograd keeps of a map of signs for the backward pass is one byte a value, not four."""
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    address, shape = signs.data_ptr(), signs.shape
+
+    def pack(tensor: Tensor):
+        whole = tensor.data_ptr() == address and tensor.shape == shape
+        return (tensor.to(torch.int8), tensor.dtype) if whole else tensor
+
+    def unpack(kept) -> Tensor:
+        return kept[0].to(kept[1]) if isinstance(kept, tuple) else kept
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 def quantized_layers(model: nn.Module) -> Iterator[tuple[str, QuantizedLayer]]:

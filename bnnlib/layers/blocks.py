@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from bnnlib.quantizers.base import masked
 from bnnlib.quantizers.reactnet import channel_axis, over_channels
 
 
@@ -18,6 +19,29 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)
+
+
+class HardTanh(nn.Module):
+    """``clip(x, -1, 1)``; the gradient passes where ``|x| < 1``. As torch's, but it keeps its output, not its input.
+
+    The output is what the next layer keeps too, so the activation costs no memory; torch's in-place form keeps a copy.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Clip.apply(x)
+
+
+class _Clip(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = x.clamp(-1, 1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return masked(upstream, y, inclusive=False)
 
 
 class RPReLU(nn.Module):
@@ -38,12 +62,29 @@ class RPReLU(nn.Module):
         self.after = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        shifted = x + over_channels(self.before, x)
-        if channel_axis(x) == 1:
-            bent = torch.nn.functional.prelu(shifted, self.slope.to(x.dtype))
-        else:
-            bent = torch.where(shifted >= 0, shifted, over_channels(self.slope, x) * shifted)
-        return bent + over_channels(self.after, x)
+        return _ShiftedPReLU.apply(x, self.slope, self.before, self.after)
 
     def extra_repr(self) -> str:
         return str(len(self.slope))
+
+
+class _ShiftedPReLU(torch.autograd.Function):
+    """The formula in one function, which keeps its input only; torch's parts would keep each step of it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, slope: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope, before, after)
+        shifted = x + over_channels(before, x)
+        negative = shifted.clamp(max=0).mul_(over_channels(slope, x))
+        return shifted.clamp_(min=0).add_(negative).add_(over_channels(after, x))
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, slope, before, after = ctx.saved_tensors
+        axes = [axis for axis in range(x.dim()) if axis != channel_axis(x)]
+        shifted = x + over_channels(before, x)
+        positive = shifted.sign().clamp_(min=0)
+        of_slope = shifted.clamp_(max=0).mul_(upstream).sum(axes)
+        bent = over_channels(slope, x)
+        of_x = positive.mul_(1 - bent).add_(bent).mul_(upstream)
+        return of_x, of_slope.to(slope.dtype), of_x.sum(axes).to(before.dtype), upstream.sum(axes).to(after.dtype)

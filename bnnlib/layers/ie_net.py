@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from bnnlib.layers.base import BinConv1d, BinConv2d, BinLinear, LayerFamily
-from bnnlib.quantizers.reactnet import over_channels
+from bnnlib.layers.base import BinConv1d, BinConv2d, BinLinear, LayerFamily, kept_as_int8
+from bnnlib.quantizers.base import per_filter
+from bnnlib.quantizers.reactnet import ShiftedSign
 
 
 class _Branched:
@@ -35,16 +36,30 @@ class _Branched:
     def forward(self, x: Tensor) -> Tensor:
         if self.input_quantizer.bits is None:
             return super().forward(x)
-        y = self.product(x + over_channels(self.shift[0], x))
-        total = 1.0
-        for shift, factor in zip(self.shift[1:], self.mix, strict=True):
-            shaped = factor.to(y.dtype).reshape(self._out_shape)
-            y = y + shaped * self.product(x + over_channels(shift, x))
-            total = total + shaped
+        y = self._mixed(x)
         if self.bias is None:
             return y
         alpha = getattr(self.weight_quantizer, "alpha", torch.ones((), dtype=y.dtype, device=y.device))
-        return y + (self.bias * alpha).to(y.dtype).reshape(self._out_shape) * total
+        return y + (self.bias * alpha).to(y.dtype).reshape(self._out_shape) * (1 + self.mix.sum(0).to(y.dtype)).reshape(
+            self._out_shape
+        )
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """The sum over the branches. In training λ multiplies the weights, which are fewer than the sums."""
+        inputs = [ShiftedSign.apply(x, shift, self.input_quantizer) for shift in self.shift]
+        if self.training:
+            weight = self.weight_quantizer(self.weight)
+            weights = [weight, *(weight * per_filter(factor, weight) for factor in self.mix)]
+            parts = []
+            for signs, mixed in zip(inputs, weights, strict=True):
+                with kept_as_int8(signs):
+                    parts.append(self._op(signs, mixed, None))
+            return sum(parts[1:], start=parts[0])
+        weight, scale = self.weight_quantizer.codes(self.weight)
+        y = self._op(inputs[0], weight, None)
+        for factor, signs in zip(self.mix, inputs[1:], strict=True):
+            y = y + factor.to(y.dtype).reshape(self._out_shape) * self._op(signs, weight, None)
+        return y * (scale.reshape(self._out_shape) if scale.dim() else scale)
 
 
 class BranchedLinear(_Branched, BinLinear):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import nn
 
 from bnnlib.catalogue import Method
-from bnnlib.layers import PLAIN, BinLinear, Residual, RPReLU
+from bnnlib.layers import PLAIN, BinLinear, HardTanh, Residual, RPReLU
 from bnnlib.quantizers import LSQ
 
 FIRST_LAST = ("real", "int8")
@@ -93,7 +93,7 @@ class Builder:
             "pool": pool,
             "norm": [norm(channels)] if self.method.batch_norm else [],
             "relu": [nn.ReLU(inplace=True)],
-            "hardtanh": [nn.Hardtanh()],
+            "hardtanh": [HardTanh()],
             "rprelu": [RPReLU(channels)],
         }
         built: list[nn.Module] = []

@@ -17,7 +17,10 @@ def binary_sign(x: Tensor, zero: float = 1.0) -> Tensor:
 
     ``zero=0.0`` is torch's own sign, three-valued, which the ``-literal`` records of the catalogue keep (NaN stays).
     """
-    return torch.sign(x) if zero == 0 else (x >= 0).to(x.dtype).mul_(2).sub_(1)
+    if zero == 0:
+        return torch.sign(x)
+    # -1, 0, 1 -> -1, 1, 3 -> -1, 1, 1. In place, because on large maps a new tensor costs more than the arithmetic.
+    return torch.nan_to_num(x, nan=-1.0).sign_().mul_(2).add_(1).clamp_(max=1)
 
 
 class Quantizer(nn.Module):
@@ -121,7 +124,7 @@ class Sign(Quantizer):
         self.zero = zero
 
     def derivative(self, x: Tensor) -> Tensor:
-        """What stands in for d sign / dx in the backward pass, same shape as ``x``."""
+        """What stands in for d sign / dx in the backward pass: a new tensor, same shape as ``x``."""
         raise NotPackable(f"{type(self).__name__} declares no derivative")
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,10 +134,28 @@ class Sign(Quantizer):
         return binary_sign(x, self.zero)  # codes * 1
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return upstream * self.derivative(x)
+        return self.derivative(x).mul_(upstream)
 
     def extra_repr(self) -> str:
         return "zero=0" if self.zero == 0 else ""
+
+
+def masked_between(upstream: Tensor, x: Tensor, low: float, high: float, *, inclusive: bool = True) -> Tensor:
+    """``upstream`` where ``low <= x <= high`` (or ``low < x < high``), 0 elsewhere, in one pass.
+
+    This is the backward pass of torch's hard tanh, whose mask is strict. The inclusive mask is the strict one between
+    the next numbers outside.
+    """
+    if inclusive:
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        ends = torch.tensor([low, high], dtype=wide)
+        low, high = torch.nextafter(ends, torch.tensor([-torch.inf, torch.inf], dtype=wide)).tolist()
+    return torch.ops.aten.hardtanh_backward(upstream, x, low, high)
+
+
+def masked(upstream: Tensor, x: Tensor, limit: float = 1.0, *, inclusive: bool = True) -> Tensor:
+    """``upstream`` where ``|x| <= limit`` (or ``< limit``), 0 elsewhere, in one pass."""
+    return masked_between(upstream, x, -limit, limit, inclusive=inclusive)
 
 
 def per_filter(values: Tensor, weight: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Sign
+from bnnlib.quantizers.base import Sign, masked
 
 
 class SteSign(Sign):
@@ -32,7 +32,7 @@ class SteSign(Sign):
         return torch.ones_like(x) if self.clip is None else (x.abs() <= self.clip).to(x.dtype)
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return upstream if self.clip is None else upstream * (x.abs() <= self.clip)
+        return upstream if self.clip is None else masked(upstream, x, self.clip)
 
     def extra_repr(self) -> str:
         return ", ".join(filter(None, [f"clip={self.clip}", super().extra_repr()]))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer, binary_sign
+from bnnlib.quantizers.base import Quantizer, binary_sign, masked_between
 
 
 class _Round(torch.autograd.Function):
@@ -95,7 +95,7 @@ class DoReFaActivation(Quantizer):
         return x.detach().clamp(0, 1).mul_(levels).round_(), x.new_tensor(1 / levels)
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return upstream * ((x >= 0) & (x <= 1))
+        return masked_between(upstream, x, 0.0, 1.0)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"

@@ -62,14 +62,14 @@ class IEEActivation(_Iee, Sign):
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
         if not x.numel():
             return upstream.clone()
-        rows, m = x.flatten(1), x[0].numel()
-        shape = (-1, *(1,) * (x.dim() - 1))
-        variance, mean = torch.var_mean(rows, 1)
-        deviation = (variance + EPS).sqrt_().reshape(shape)
+        axes, m = tuple(range(1, x.dim())), x[0].numel()
+        mean = x.mean(axes, keepdim=True)
+        variance = torch.linalg.vector_norm(x - mean, dim=axes, keepdim=True).square_().div_(m - 1)
+        deviation = variance.add_(EPS).sqrt_()
         normal = x / deviation
-        inner = upstream * self.derivative(normal)
-        along = (inner * normal).flatten(1).sum(1).div_(m - 1).reshape(shape)
-        return inner.sub_((x - mean.reshape(shape)).mul_(along / deviation)).div_(deviation)
+        inner = self.derivative(normal).mul_(upstream)
+        factor = normal.mul_(inner).sum(axes, keepdim=True).div_((m - 1) * deviation)
+        return inner.addcmul_(x, factor, value=-1).add_(mean * factor).div_(deviation)
 
 
 class IEEWeight(_Iee, Quantizer):

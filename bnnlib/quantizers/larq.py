@@ -41,8 +41,10 @@ class SwishSign(Sign):
         self.beta = beta
 
     def derivative(self, x: Tensor) -> Tensor:
-        scaled = (self.beta * x).clamp(-60, 60)  # beyond, the slope is below 1e-23 and cosh nears overflow
-        return self.beta * (2 - scaled * torch.tanh(scaled / 2)) / (1 + torch.cosh(scaled))
+        scaled = (x * self.beta).clamp_(-100, 100)  # beyond, the slope is zero in float32
+        rising, falling = torch.sigmoid(scaled), torch.sigmoid(-scaled)
+        # tanh(z/2) = 2 s(z) - 1 and 1/(1 + cosh z) = 2 s(z) s(-z), with s the logistic: stable however far out
+        return scaled.mul_(rising * -2 + 1).add_(2).mul_(rising).mul_(falling).mul_(2 * self.beta)
 
     def extra_repr(self) -> str:
         return ", ".join(filter(None, [f"beta={self.beta:g}", super().extra_repr()]))

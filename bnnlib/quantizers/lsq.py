@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bnnlib.quantizers.base import Quantizer
+from bnnlib.quantizers.base import Quantizer, masked_between
 
 
 class _LearnedStep(torch.autograd.Function):
@@ -27,11 +27,11 @@ class _LearnedStep(torch.autograd.Function):
         v, step = ctx.saved_tensors
         low, high, scale, inclusive = ctx.range
         ratio = v / step
-        inside = (ratio >= low) & (ratio <= high) if inclusive else (ratio > low) & (ratio < high)
-        # round(clip(r)) - r inside; the end of the range outside, where clipping and rounding leave just that
-        slope = ratio.clamp(low, high).round_().addcmul_(ratio, inside.to(v.dtype), value=-1)
-        step_gradient = (upstream * slope).sum().mul_(scale).reshape(step.shape)
-        return upstream * inside, step_gradient, None, None, None, None
+        of_v = masked_between(upstream, ratio, low, high, inclusive=inclusive)
+        ratio.clamp_(low, high)
+        # inside the range eq. 3 has round(r) - r, outside its end: both are round(clip(r)) less r where v has a gradient
+        of_step = ratio.round().mul_(upstream).sum() - ratio.mul_(of_v).sum()
+        return of_v, of_step.mul_(scale).reshape(step.shape), None, None, None, None
 
 
 class LSQ(Quantizer):

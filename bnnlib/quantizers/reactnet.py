@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bnnlib.quantizers.base import binary_sign
+from bnnlib.quantizers.base import Sign, binary_sign
 from bnnlib.quantizers.bi_real import BiRealSign
 
 
@@ -35,17 +35,17 @@ class RSign(BiRealSign):
         return self.codes(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        return _SignOfShifted.apply(x, self.shift, self)
+        return ShiftedSign.apply(x, self.shift, self)
 
     def extra_repr(self) -> str:
         return f"{len(self.shift)}" + (", zero=0" if self.zero == 0 else "")
 
 
-class _SignOfShifted(torch.autograd.Function):
-    """The sign of x + b without keeping the sum."""
+class ShiftedSign(torch.autograd.Function):
+    """A quantizer of ``x + shift`` for each channel; keeps ``x``, not the sum."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, shift: Tensor, quantizer: RSign) -> Tensor:
+    def forward(ctx, x: Tensor, shift: Tensor, quantizer: Sign) -> Tensor:
         ctx.save_for_backward(x, shift)
         ctx.quantizer = quantizer
         return binary_sign(x + over_channels(shift, x), quantizer.zero)
@@ -53,7 +53,7 @@ class _SignOfShifted(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         x, shift = ctx.saved_tensors
-        inner = upstream * ctx.quantizer.derivative(x + over_channels(shift, x))
+        inner = ctx.quantizer.gradient(x + over_channels(shift, x), upstream)
         axis = channel_axis(x)
         return inner, inner.sum([i for i in range(x.dim()) if i != axis]).to(shift.dtype), None
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean
+from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean, masked
 
 
 class StrictSign(Sign):
@@ -29,7 +29,7 @@ class StrictSign(Sign):
         return (x.abs() < 1).to(x.dtype)
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return upstream * (x.abs() < 1)
+        return masked(upstream, x, inclusive=False)
 
 
 class _FilterScaledSign(Quantizer):

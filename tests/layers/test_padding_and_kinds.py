@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import bnnlib
 from bnnlib import models
-from bnnlib.layers import BinConv1d, BinConv2d
+from bnnlib.layers import BinConv1d, BinConv2d, HardTanh
 from bnnlib.quantizers import SteSign
 
 METHODS = list(bnnlib.methods)
@@ -113,3 +113,24 @@ def test_wrong_channel_counts_are_errors(name):
     with pytest.raises((RuntimeError, ValueError), match=r"channels|shape|size"):
         models.CompactCNN(name).eval()(torch.randn(2, 3, 28, 28))
     assert layer is not None
+
+
+def test_the_hard_tanh_is_torchs():
+    x = torch.tensor([-2.0, -1.0, -0.3, 0.0, 1.0, 5.0], dtype=torch.float64)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, z = HardTanh()(ours), F.hardtanh(theirs)
+    y.square().sum().backward()
+    z.square().sum().backward()
+    assert torch.equal(y, z)
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_gradients_are_those_of_the_signs_though_these_are_kept_in_one_byte():
+    layer = BinConv2d(8, 8, 3, weight_quantizer=SteSign(), input_quantizer=SteSign(), bias=False).double()
+    x = torch.randn(4, 8, 9, 9, dtype=torch.float64, requires_grad=True)
+    layer(x).square().sum().backward()
+    signs = torch.where(x >= 0, 1.0, -1.0).double().detach().requires_grad_()
+    weight = torch.where(layer.weight >= 0, 1.0, -1.0).double().detach().requires_grad_()
+    F.conv2d(signs, weight).square().sum().backward()
+    torch.testing.assert_close(x.grad, signs.grad * (x.detach().abs() <= 1))
+    torch.testing.assert_close(layer.weight.grad, weight.grad * (layer.weight.detach().abs() <= 1))
