@@ -29,7 +29,7 @@ class _LearnedStep(torch.autograd.Function):
         ratio = v / step
         of_v = masked_between(upstream, ratio, low, high, inclusive=inclusive)
         ratio.clamp_(low, high)
-        # inside the range eq. 3 has round(r) - r, outside its end: both are round(clip(r)) less r where v has a gradient
+        # eq. 3 has round(r) - r inside the range, its end outside: round(clip(r)), less r where v has a gradient
         of_step = ratio.round().mul_(upstream).sum() - ratio.mul_(of_v).sum()
         return of_v, of_step.mul_(scale).reshape(step.shape), None, None, None, None
 
