@@ -1,5 +1,6 @@
 """The command line: ``bnnlib data``, ``bnnlib study`` and ``bnnlib bench``."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -193,6 +194,7 @@ def bench_steps(
 
     Run it when nothing else runs. Example: `bnnlib bench steps --model compact-cnn --threads 1`
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler, which counts memory, writes to stderr otherwise
     import torch
 
     from bnnlib import bench, studies
