@@ -81,7 +81,7 @@ class Wrong:
     ("broken", "said"),
     [
         (NoGradient, "no gradient reaches x"),
-        (ThreeValued, "holds at most 2 values|third value|hold at most 2"),
+        (ThreeValued, "third value|1 bit can hold at most 2 values"),
         (Disagrees, "q(x) must be codes * scale; at x ="),
         (RealCodes, "must be whole numbers, found"),
         (Replaces, "three times the upstream gradient"),
