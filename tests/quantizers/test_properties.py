@@ -73,6 +73,9 @@ def test_permuting_filters_permutes_the_output(name, values, seed):
     w = torch.from_numpy(values)
     if not usable(name, w):
         return
+    centred = [w - w.flatten(1).mean(1).reshape(-1, *(1,) * (w.dim() - 1)), w - w.mean(1, keepdim=True)]
+    if any((c.abs() < 1e-5).any() for c in centred):
+        return  # a weight at its mean: the sign of a difference that is all rounding depends on the order of a sum
     order = torch.randperm(len(w), generator=torch.Generator().manual_seed(seed))
     straight, permuted = made(name, w), made(name, w[order])
     torch.testing.assert_close(permuted(w[order]), straight(w)[order])
