@@ -51,7 +51,7 @@ test: setup ## Unit tests, notebooks against their stored outputs, the rendered 
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest tests --ignore tests/rendered --ignore tests/deep -n 2 --dist worksteal
 	@$(RUN) tools/book.py check
 
-test-deep: setup ## What is too long for a person's loop: thousands of random matrices
+test-deep: setup ## What is too long for a person's loop: random matrices by the thousand, compiled networks
 	@$(RUN) -m pytest tests/deep
 
 store: setup ## Execute the chapters and store their outputs in book/

@@ -101,7 +101,8 @@ def _codes_are_small_integers(q: Quantizer) -> str:
         broken = codes[codes != codes.round()][0].item()
         return f"codes must be whole numbers, found {broken:g}; put the factor into the scale"
     if (values := len(codes.unique())) > 2**q.bits:
-        return f"{q.bits} bit{'s' * (q.bits > 1)} can hold at most {2**q.bits} values, found {values}: {codes.unique()[:6].tolist()}"
+        width = f"{q.bits} bit{'s' * (q.bits > 1)}"
+        return f"{width} can hold at most {2**q.bits} values, found {values}: {codes.unique()[:6].tolist()}"
     try:
         torch.broadcast_shapes(codes.shape, scale.shape)
     except RuntimeError:

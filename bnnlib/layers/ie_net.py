@@ -14,15 +14,21 @@ class _Branched:
     :math:`y = \sum_i \lambda_i\,\mathrm{op}(q(x + b_i), q_W(W))`, with :math:`\lambda_1 = 1` fixed. A bias is
     multiplied by the weight quantizer's learned alpha and by the sum of λ, as in the authors' code.
 
+    Args beside those of the plain layer: ``branches`` K, 2 by default, as everywhere in the authors' code. The branches
+    multiply the work by K, not the weights' memory.
+
     Parameters beside torch's: ``shift`` b, shape (K, input channels), initially 0; ``mix``, the further λ, shape
-    (K - 1, output channels), initially uniform on (0, 0.001). ``branches`` K is 2, as everywhere in the authors' code.
-    The branches multiply the work by K, not the weights' memory.
+    (K - 1, output channels), initially uniform on (0, 0.001).
 
     Source: Alexrich961210/IE-Net (``IEConv2d``; ResNet-20 has a λ for each output channel, ResNet-18 a scalar). A layer
     without an input quantizer has one branch, without shift. In eval mode each branch is exact before its scale.
     """
 
-    branches = 2
+    def __init__(self, *args, branches: int = 2, **kwargs):
+        if not isinstance(branches, int) or branches < 1:
+            raise ValueError(f"branches must be a whole number of at least 1, received {branches!r}")
+        self.branches = branches
+        super().__init__(*args, **kwargs)
 
     def _own(self, weight_quantizer, input_quantizer) -> None:
         super()._own(weight_quantizer, input_quantizer)

@@ -9,14 +9,11 @@ from bnnlib.layers import BranchedConv1d, BranchedConv2d, BranchedLinear
 from bnnlib.quantizers import IEEActivation, IEEWeight
 
 
-class ThreeBranches(BranchedConv2d):
-    branches = 3
-
-
-@pytest.mark.parametrize("kind", [BranchedConv2d, ThreeBranches])
-def test_branches_by_formula(kind):
+@pytest.mark.parametrize("branches", [1, 2, 3])
+def test_branches_by_formula(branches):
     torch.manual_seed(0)
-    layer = kind(3, 4, 3, padding=1, weight_quantizer=IEEWeight(4), input_quantizer=IEEActivation()).double()
+    quantizers = {"weight_quantizer": IEEWeight(4), "input_quantizer": IEEActivation()}
+    layer = BranchedConv2d(3, 4, 3, padding=1, branches=branches, **quantizers).double()
     layer.shift.data.normal_(0, 0.3)
     layer.mix.data.normal_(0, 0.5)
     x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
@@ -57,3 +54,8 @@ def test_without_an_input_quantizer_there_is_one_branch():
     layer = BranchedLinear(6, 4, weight_quantizer=IEEWeight(4))
     assert not hasattr(layer, "shift")
     assert layer(torch.randn(2, 6)).shape == (2, 4)
+
+
+def test_the_number_of_branches_is_checked():
+    with pytest.raises(ValueError, match="branches must be a whole number of at least 1, received 0"):
+        BranchedLinear(6, 4, branches=0)
