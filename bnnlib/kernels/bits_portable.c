@@ -1,17 +1,12 @@
-/* The portable kernels: C11 without any instruction set assumed. They are the fallback and the reference. */
-#include "bits.h"
+/* The portable kernels: C11 without any instruction set assumed, and the fallback everywhere.
+ *
+ * Bits are counted in all 32-bit lanes of a panel at once, with plain 64-bit arithmetic that a compiler turns into
+ * whatever vectors its target has. */
+#include "tile.h"
 
-/* Bits set in a word (the divide-and-conquer sum of Hacker's Delight, section 5-1): pairs, nibbles, bytes, then one
- * multiplication adds the eight bytes into the top one. */
-static inline uint64_t popcount64(uint64_t x)
-{
-    x -= (x >> 1) & 0x5555555555555555u;
-    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-    return (x * 0x0101010101010101u) >> 56;
-}
+#define TILE_ROWS 1
 
-size_t bits_pack_f32(const float *x, size_t rows, size_t columns, uint64_t *out)
+static size_t pack_f32(const float *x, size_t rows, size_t columns, uint64_t *out)
 {
     const size_t words = bits_words(columns);
     size_t nans = 0;
@@ -29,14 +24,38 @@ size_t bits_pack_f32(const float *x, size_t rows, size_t columns, uint64_t *out)
     return nans;
 }
 
-void bits_matmul(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out)
+/* A byte holds the count of 31 bytes: 31 * 8 = 248. */
+#define STEPS_A_BYTE 31
+
+static inline void tile(const uint64_t *a, size_t words, const uint32_t *panel, size_t count, size_t rows,
+                        uint32_t counts[TILE_ROWS][BITS_PANEL], int first, const way_out *way)
 {
-    const size_t words = bits_words(columns);
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j++) {
-            uint64_t differing = 0;
-            for (size_t w = 0; w < words; w++)
-                differing += popcount64(a[i * words + w] ^ b[j * words + w]);
-            out[i * n + j] = (int32_t)((int64_t)columns - 2 * (int64_t)differing);
+    (void)words, (void)rows;
+    for (size_t c = 0; c < BITS_PANEL; c++)
+        counts[0][c] = first ? 0 : counts[0][c];
+    for (size_t half = 0; half < 2 * count; half += STEPS_A_BYTE) {
+        const size_t end = half + STEPS_A_BYTE < 2 * count ? half + STEPS_A_BYTE : 2 * count;
+        uint32_t bytes[BITS_PANEL] = {0};
+        for (size_t h = half; h < end; h++) {
+            const uint32_t value = (uint32_t)(a[h / 2] >> (32 * (h % 2)));
+            for (size_t c = 0; c < BITS_PANEL; c++) {
+                /* Hacker's Delight, section 5-1: sums in pairs, nibbles, bytes */
+                uint32_t x = panel[h * BITS_PANEL + c] ^ value;
+                x -= (x >> 1) & 0x55555555u;
+                x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+                bytes[c] += (x + (x >> 4)) & 0x0f0f0f0fu;
+            }
         }
+        for (size_t c = 0; c < BITS_PANEL; c++) {
+            const uint32_t pairs = (bytes[c] & 0x00ff00ffu) + ((bytes[c] >> 8) & 0x00ff00ffu);
+            counts[0][c] += (pairs & 0xffffu) + (pairs >> 16);
+        }
+    }
+    if (way)
+        for (size_t c = 0; c < way->width; c++)
+            way->out[c] = (int32_t)((int64_t)way->columns - 2 * (int64_t)counts[0][c]);
 }
+
+#include "panels.h"
+
+const bits_kernels bits_portable = {"portable", pack_f32, matmul};

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +10,21 @@ from hypothesis import strategies as st
 from bnnlib import kernels
 from bnnlib.kernels import reference
 
-SHAPES = [(1, 1, 1), (3, 2, 63), (3, 2, 64), (3, 2, 65), (1, 5, 130), (7, 1, 1000), (0, 3, 8), (3, 0, 8), (2, 2, 0)]
+SETS = kernels.info()["available"]
+SHAPES = [
+    (1, 1, 1),
+    (3, 2, 63),
+    (3, 2, 64),
+    (3, 2, 65),
+    (1, 5, 130),
+    (7, 1, 1000),
+    (0, 3, 8),
+    (3, 0, 8),
+    (2, 2, 0),
+    (13, 33, 700),
+    (25, 64, 9000),
+    (520, 40, 65),
+]
 
 
 def signs(shape, seed=0):
@@ -24,19 +42,25 @@ def test_zero_of_either_sign_packs_as_plus_one():
     assert kernels.pack(x).tolist() == [[0b101011]]
 
 
+@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("rows", "_", "columns"), SHAPES)
-def test_compiled_packing_equals_numpy(rows, _, columns):
+def test_compiled_packing_equals_numpy(rows, _, columns, isa):
     x = np.random.default_rng(1).standard_normal((rows, columns)).astype(np.float32)
-    np.testing.assert_array_equal(kernels.pack(x), reference.pack(x))
+    x.flat[: min(3, x.size)] = [0.0, -0.0, -np.inf][: min(3, x.size)]
+    with kernels.instruction_set(isa):
+        np.testing.assert_array_equal(kernels.pack(x), reference.pack(x))
 
 
+@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)
-def test_matmul_equals_the_integer_product_of_the_signs(m, n, k):
+def test_matmul_equals_the_integer_product_of_the_signs(m, n, k, isa):
     a, b = signs((m, k), 2), signs((n, k), 3)
-    product = kernels.matmul(kernels.pack(a), kernels.pack(b), k)
+    with kernels.instruction_set(isa):
+        product = kernels.matmul(kernels.pack(a), kernels.pack(b), k)
     assert product.dtype == np.int32
     np.testing.assert_array_equal(product, a.astype(np.int64) @ b.astype(np.int64).T)
-    np.testing.assert_array_equal(product, reference.matmul(reference.pack(a), reference.pack(b), k))
+    if m * n * k < 1_000_000:
+        np.testing.assert_array_equal(product, reference.matmul(reference.pack(a), reference.pack(b), k))
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,3 +113,37 @@ def test_bits_behind_the_last_column_are_refused():
     wide = kernels.pack(np.ones((1, 64), np.float32))
     with pytest.raises(ValueError, match="bits set behind column 60"):
         kernels.matmul(wide, wide, 60)
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_a_large_output_that_goes_around_the_caches_is_the_same(isa):
+    a, b = kernels.pack(signs((600, 100), 5)), kernels.pack(signs((1024, 100), 6))
+    with kernels.instruction_set(isa):
+        np.testing.assert_array_equal(kernels.matmul(a, b, 100), reference.matmul(a, b, 100))
+
+
+def test_prepacked_weights_and_an_output_of_ones_own():
+    a, b = kernels.pack(signs((5, 130), 7)), kernels.pack(signs((40, 130), 8))
+    panels = kernels.prepack(b, 130)
+    assert panels.values.ctypes.data % 64 == 0
+    out = np.empty((5, 40), np.int32)
+    assert kernels.matmul(a, panels, 130, out=out) is out
+    np.testing.assert_array_equal(out, kernels.matmul(a, b, 130))
+    with pytest.raises(ValueError, match="prepacked with 130 columns, but columns is 129"):
+        kernels.matmul(kernels.pack(signs((5, 129), 7)), panels, 129)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match=r"contiguous and writable with shape \(5, 40\)"):
+        kernels.matmul(a, panels, 130, out=out)
+    with pytest.raises(TypeError, match="out must be an int32 array, received float64 array"):
+        kernels.matmul(a, panels, 130, out=np.empty((5, 40)))
+
+
+def test_the_environment_forces_an_instruction_set_and_an_unknown_one_is_named():
+    code = "from bnnlib import kernels; print(kernels.info()['isa'])"
+    forced = subprocess.run([sys.executable, "-c", code], env={**os.environ, "BNNLIB_ISA": "portable"},
+                            capture_output=True, text=True)  # fmt: skip
+    assert forced.stdout.strip() == "portable", forced.stderr
+    wrong = subprocess.run([sys.executable, "-c", code], env={**os.environ, "BNNLIB_ISA": "mmx"},
+                           capture_output=True, text=True)  # fmt: skip
+    assert "no instruction set 'mmx' on this processor; it has portable" in wrong.stderr
+    assert kernels.info()["isa"] == SETS[-1]
