@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib.layers import BinLinear
-from bnnlib.quantizers import LSQ, NotPackable, Quantizer
+from bnnlib.quantizers import NotPackable, Quantizer
 
 __all__ = ["Checked", "check"]
 
@@ -103,10 +103,11 @@ def _codes_are_small_integers(q: Quantizer) -> str:
     if (values := len(codes.unique())) > 2**q.bits:
         width = f"{q.bits} bit{'s' * (q.bits > 1)}"
         return f"{width} can hold at most {2**q.bits} values, found {values}: {codes.unique()[:6].tolist()}"
-    try:
-        torch.broadcast_shapes(codes.shape, scale.shape)
-    except RuntimeError:
-        return f"the scale of shape {tuple(scale.shape)} does not broadcast against {tuple(codes.shape)}"
+    if scale.dim() and tuple(scale.shape) != (len(w), *(1,) * (w.dim() - 1)):
+        return (
+            f"the scale must be a number or one value for each filter, shape () or {(len(w), *(1,) * (w.dim() - 1))}; "
+            f"it has shape {tuple(scale.shape)}"
+        )
     return ""
 
 
@@ -128,7 +129,10 @@ def _output_is_codes_times_scale(q: Quantizer) -> str:
 def _zero_is_a_value(q: Quantizer) -> str:
     if q.bits != 1:
         return ""
-    codes, _ = q.eval().codes(_weights())
+    try:
+        codes, _ = q.eval().codes(_weights())
+    except NotPackable:
+        return ""
     for index, zero in ((0, "+0"), (1, "-0")):
         if codes[0, index] == 0:
             return f"the code of {zero} is 0, a third value that one bit cannot hold: use x >= 0, not torch.sign"
@@ -152,7 +156,12 @@ def _gradient_flows(q: Quantizer) -> str:
             "no gradient reaches x: the sign's own gradient is zero everywhere, so give the rule in gradient(x, "
             "upstream) (or a torch.autograd.Function)"
         )
-    out.backward(torch.ones_like(out))
+    upstream, before = torch.ones_like(out), w.detach().clone()
+    out.backward(upstream)
+    if not torch.equal(w.detach(), before):
+        return "the backward pass changed x in place: the latent weight would be lost"
+    if not torch.equal(upstream, torch.ones_like(out)):
+        return "the backward pass changed the upstream gradient in place, which other layers use too"
     if w.grad is None or w.grad.shape != w.shape:
         return f"the gradient must have the shape {tuple(w.shape)}"
     if not w.grad.isfinite().all():
@@ -209,8 +218,6 @@ def _learns(q: Quantizer) -> str:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if isinstance(binary.weight_quantizer, LSQ):
-            binary.weight_quantizer.clamp_step_()
         losses.append(loss.item())
     if losses[-1] < 0.5 * losses[0]:
         return ""
@@ -221,9 +228,9 @@ Check = tuple[str, Callable[..., str], bool]  # what is checked, the check, whet
 _CHECKS: dict[str, list[Check]] = {
     "quantizer": [
         ("is a Quantizer", _is_a_quantizer, True),
+        ("zero has a two-valued code", _zero_is_a_value, False),
         ("codes are small whole numbers", _codes_are_small_integers, True),
         ("the output is codes times scale", _output_is_codes_times_scale, False),
-        ("zero has a two-valued code", _zero_is_a_value, False),
         ("the input is left alone", _leaves_its_input_alone, False),
         ("a gradient flows", _gradient_flows, True),
         ("the gradient is linear in the upstream one", _gradient_is_linear, False),

@@ -1,8 +1,9 @@
 """``binarize``: any torch network under any method of the catalogue."""
 
 import copy
+import operator
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -20,14 +21,22 @@ _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _RECTIFIER_FUNCTIONS = {
     torch.relu, torch.relu_, nn.functional.relu, nn.functional.relu_, nn.functional.relu6, "relu", "relu_",
 }  # fmt: skip
-# what leaves a non-negative map non-negative, so that a sign behind it is still a constant
+_OTHER_NON_NEGATIVE = (nn.Sigmoid, nn.Softplus, nn.Softmax, nn.Hardsigmoid)
+# what changes signs: a norm, a layer with weights, any other activation. Everything else (pooling, reshaping, sums and
+# concatenations) leaves a map non-negative whose inputs all are.
+_SUMS = {operator.add, operator.iadd, operator.mul, torch.add, torch.mul, torch.cat, torch.stack, "add", "add_", "mul"}
 _PASSING_MODULES = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten, nn.Identity,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten, nn.Unflatten,
+    nn.Identity, nn.ChannelShuffle,
 )  # fmt: skip
 _PASSING_FUNCTIONS = {
-    torch.flatten, nn.functional.max_pool2d, nn.functional.avg_pool2d, nn.functional.adaptive_avg_pool2d,
-    nn.functional.dropout, "flatten", "view", "reshape", "mean",
+    operator.getitem, torch.flatten, torch.mean, torch.max_pool1d, torch.max_pool2d, torch.transpose, torch.permute,
+    torch.reshape, torch.chunk, torch.split, torch.squeeze, torch.unsqueeze, torch.clone,
+    nn.functional.max_pool1d, nn.functional.max_pool2d, nn.functional.avg_pool1d, nn.functional.avg_pool2d,
+    nn.functional.adaptive_avg_pool1d, nn.functional.adaptive_avg_pool2d, nn.functional.dropout,
+    "flatten", "view", "reshape", "mean", "transpose", "permute", "contiguous", "chunk", "split", "squeeze",
+    "unsqueeze", "clone",
 }  # fmt: skip
 
 
@@ -85,10 +94,15 @@ def binarize(
         and why, and prints as a table. Train it with ``bnnlib.fit``, or with the hooks of the method's record in a loop
         of your own.
 
+    Depthwise convolutions stay real where activations are quantized: networks were found not to learn otherwise.
+
     Raises:
+        TypeError: ``model`` is not a module, or ``keep`` a string.
         ValueError: a name in ``keep`` fits no layer; nothing can be converted; an argument is none of its values.
     """
     method = catalogue.get(method)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"binarize takes an nn.Module instance, received {model!r}")
     if first_last not in FIRST_LAST:
         raise ValueError(f"first_last must be one of {', '.join(FIRST_LAST)}, received {first_last!r}")
     if any(isinstance(m, QuantizedLayer) for m in model.modules()):
@@ -159,6 +173,8 @@ def _why_real(name: str, layer: nn.Module, place: str | None, method: Method, ke
         return f"{place} layer, real under {method.name}"
     if layer.weight.shape[1] == 1 and "centring" in method.properties:
         return f"one input channel per group: {method.name} centres over it, and the layer would be dead"
+    if layer.weight.shape[1] == 1 and getattr(layer, "groups", 1) > 1 and method.activation_bits < 32:
+        return "depthwise: a filter sees one channel only, and sums of so few signs carry too little to learn through"
     if layer.weight[0].numel() < 2:
         return "filters of a single weight: nothing is left to learn but its sign"
     if getattr(layer, "padding_mode", "zeros") != "zeros" and "centring" in method.properties:
@@ -202,41 +218,63 @@ def _mend_activations(model: nn.Module, binary: set[str], first: str, method: Me
     try:
         graph = _Tracer().trace(model)
     except Exception as error:  # fx raises what the traced code raises
+        why = f"the network cannot be traced ({type(error).__name__}: {error})"
         rectifiers = [name for name, m in modules.items() if isinstance(m, _RECTIFIERS)]
-        if not unsigned and rectifiers:
-            warnings.warn(
-                f"the network cannot be traced ({type(error).__name__}: {error}), so every ReLU in it was taken for "
-                "one that feeds a sign and replaced",
-                stacklevel=3,
-            )
+        if not unsigned:
+            why += ", so every ReLU module in it was taken for one that feeds a sign; a functional one is not seen"
             for name in rectifiers:
                 _replace_rectifier(model, name, None, method, done, "the network cannot be traced")
+        done.rows.append(("", type(model).__name__, "note", why))
+        warnings.warn(why, stacklevel=3)
         return
-    fed: dict[str, set[str]] = {}
-    widths: dict[str, set[int | None]] = {}  # channels of the maps that a rectifier sees
+    feeds: dict[fx.Node, set[str]] = {}  # what keeps a map non-negative -> the binary layers that see it
     for node in graph.nodes:
-        rectifies = node.op == "call_module" and isinstance(modules[node.target], _RECTIFIERS)
-        functional = node.op in ("call_function", "call_method") and node.target in _RECTIFIER_FUNCTIONS
-        if not (rectifies or functional):
+        if node.op != "call_module" or node.target not in binary:
             continue
-        reached = set(_reached(node, modules, binary)) - unsigned
-        if reached and rectifies:
-            fed.setdefault(node.target, set()).update(reached)
-            widths.setdefault(node.target, set()).add(_channels(node.args[0], modules))
-        elif reached:
-            why = f"a functional relu feeds the sign of {', '.join(sorted(reached))}: always +1; use an nn.ReLU module"
-            done.rows.append((node.name, "relu", "note", why))
+        sources = _sources(node.args[0], modules)
+        if node.target in unsigned:
+            if sources is None:
+                kind = type(modules[node.target]).__name__
+                done.rows.append((node.target, kind, "note", "its input can be negative, which unsigned codes lose"))
+        else:
+            for source in sources or ():
+                feeds.setdefault(source, set()).add(node.target)
+    replaced: dict[str, tuple[set[str], set[int | None]]] = {}
+    for source, layers in feeds.items():
+        if source.op == "call_module" and isinstance(modules[source.target], _RECTIFIERS):
+            fed, widths = replaced.setdefault(source.target, (set(), set()))
+            fed |= layers
+            widths.add(_channels(source.args[0], modules))
+        else:
+            what = type(modules[source.target]).__name__ if source.op == "call_module" else "a functional relu"
+            why = (
+                f"{what} feeds the sign of {', '.join(sorted(layers))}, which is always +1: put a norm between, or use "
+                "an nn.ReLU module, which would be replaced"
+            )
+            done.rows.append((source.name, what, "note", why))
             warnings.warn(why, stacklevel=3)
-    for name, layers in fed.items():
+    for name, (layers, widths) in replaced.items():
         why = f"feeds the sign of {', '.join(sorted(layers))}, which would be +1 everywhere"
-        channels = widths[name].pop() if len(widths[name]) == 1 else None
-        _replace_rectifier(model, name, channels, method, done, why)
-    for node in graph.nodes:
-        if node.op == "call_module" and node.target in unsigned and not _non_negative(node.args[0], modules):
-            done.rows.append(
-                (node.target, type(modules[node.target]).__name__, "note", "its input can be negative, which unsigned "
-                 "codes lose")
-            )  # fmt: skip
+        _replace_rectifier(model, name, widths.pop() if len(widths) == 1 else None, method, done, why)
+
+
+def _sources(node: object, modules: dict[str, nn.Module]) -> set[fx.Node] | None:
+    """What makes a node's output non-negative: the rectifiers that all of it comes from; None if it can be negative."""
+    if isinstance(node, (list, tuple)):
+        parts = [_sources(part, modules) for part in node]
+        return None if any(part is None for part in parts) else set().union(*parts)
+    if not isinstance(node, fx.Node):
+        return set() if isinstance(node, (int, float)) and node >= 0 else None
+    module = modules[node.target] if node.op == "call_module" else None
+    function = node.target if node.op in ("call_function", "call_method") else None
+    if isinstance(module, (*_RECTIFIERS, *_OTHER_NON_NEGATIVE)) or function in _RECTIFIER_FUNCTIONS:
+        return {node}
+    if isinstance(module, _PASSING_MODULES) or function in _PASSING_FUNCTIONS:
+        return _sources(node.args[0], modules)
+    if function in _SUMS:
+        operands = node.args[0] if function in (torch.cat, torch.stack) else node.args[:2]
+        return _sources(list(operands), modules)
+    return None
 
 
 def _replace_rectifier(
@@ -262,27 +300,3 @@ def _channels(node: fx.Node, modules: dict[str, nn.Module]) -> int | None:
         return next((channels for channels in found if channels is not None), None)
     made = [_channels(a, modules) for a in node.args if isinstance(a, fx.Node)] if node.op == "call_function" else []
     return next((channels for channels in made if channels is not None), None)
-
-
-def _reached(node: fx.Node, modules: dict[str, nn.Module], binary: set[str]) -> Iterator[str]:
-    """The binary layers that a node's output reaches with nothing between that could change its sign."""
-    for user in node.users:
-        if user.op == "call_module" and user.target in binary:
-            yield user.target
-        elif _passes(user, modules):
-            yield from _reached(user, modules, binary)
-
-
-def _passes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if node.op == "call_module":
-        return isinstance(modules[node.target], _PASSING_MODULES)
-    return node.op in ("call_function", "call_method") and node.target in _PASSING_FUNCTIONS
-
-
-def _non_negative(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether a node's output surely has no negative values."""
-    while isinstance(node, fx.Node) and _passes(node, modules):
-        node = node.args[0]
-    if node.op == "call_module":
-        return isinstance(modules[node.target], (*_RECTIFIERS, nn.Sigmoid))
-    return node.op in ("call_function", "call_method") and node.target in _RECTIFIER_FUNCTIONS

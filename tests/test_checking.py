@@ -68,6 +68,20 @@ class InPlace(SteSign):
         return x.data.sign_().add_(0.5).sign_()
 
 
+class WrongScale(SteSign):
+    def codes(self, x):
+        return binary_sign(x.detach()), x.detach().abs().mean(0, keepdim=True)
+
+    def value(self, x):
+        codes, scale = self.codes(x)
+        return codes * scale
+
+
+class SpoilsUpstream(SteSign):
+    def gradient(self, x, upstream):
+        return upstream.mul_(2)
+
+
 class Undefined(Sign):
     def derivative(self, x):
         return 1 / x.abs()
@@ -81,7 +95,9 @@ class Wrong:
     ("broken", "said"),
     [
         (NoGradient, "no gradient reaches x"),
-        (ThreeValued, "third value|1 bit can hold at most 2 values"),
+        (ThreeValued, "use x >= 0, not torch.sign"),
+        (WrongScale, "one value for each filter"),
+        (SpoilsUpstream, "changed the upstream gradient in place"),
         (Disagrees, "q(x) must be codes * scale; at x ="),
         (RealCodes, "must be whole numbers, found"),
         (Replaces, "three times the upstream gradient"),

@@ -128,8 +128,39 @@ class Untraceable(Functional):
         return self.three(self.two(self.act(self.one(x)) if x.sum() > 0 else x))
 
 
+class Joined(nn.Module):
+    def __init__(self, act):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(16, 8, 3)
+        self.one, self.two, self.last = act(), act(), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        x = self.one(self.a(x))
+        y = self.two(self.b(x))
+        joined = torch.cat([x + y, y], 1).transpose(2, 3).contiguous()
+        return self.last(self.c(joined))
+
+
+def test_a_relu_is_followed_through_sums_and_concatenations():
+    net = bnnlib.binarize(Joined(nn.ReLU), "bi-real")
+    assert isinstance(net.one, nn.Identity)
+    assert isinstance(net.two, nn.Identity)
+    with pytest.warns(UserWarning, match="Sigmoid feeds the sign of"):
+        bnnlib.binarize(Joined(nn.Sigmoid), "bi-real")
+
+
+@pytest.mark.parametrize("method", ["bi-real", "xnor-operator", "ir-net", "lsq-w2a2", "twn"])
+def test_eight_bit_ends_train(method):
+    splits = data.load("FashionMNIST", "quick", train_size=1500)
+    seeded(0)
+    settings = Settings(epochs=2, batch_size=50, learning_rate=2e-3, device="cpu")
+    for net in (bnnlib.models.MLP(method, width=64, first_last="int8"),
+                bnnlib.binarize(small(), method, first_last="int8")):  # fmt: skip
+        assert fit(net, method, splits, settings).history.epochs[-1].test_accuracy > 40
+
+
 def test_what_cannot_be_mended_is_said():
-    with pytest.warns(UserWarning, match="functional relu feeds the sign of two: always"):
+    with pytest.warns(UserWarning, match="functional relu feeds the sign of two, which is always"):
         net = bnnlib.binarize(Functional(), "bi-real")
     assert net.conversion.names("note") == ["relu"]
     with pytest.warns(UserWarning, match="cannot be traced"):
@@ -157,7 +188,8 @@ def test_mobilenet_keeps_depthwise_layers_where_centring_would_kill_them(vision)
     assert "the layer would be dead" in str(net.conversion)
     assert net(torch.randn(2, 3, 64, 64)).shape == (2, 10)
     other = bnnlib.binarize(model, "lsq-w2a2")
-    assert set(depthwise) <= set(other.conversion.names("converted"))
+    assert set(depthwise) <= set(other.conversion.names("kept real"))
+    assert set(depthwise) <= set(bnnlib.binarize(model, "twn").conversion.names("converted"))
     assert other.conversion.names("note"), "a linear bottleneck feeds unsigned codes"
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bnnlib.layers import binary_layers
-from bnnlib.quantizers import LSQ, Quantizer, XnorProcedure
+from bnnlib.quantizers import Quantizer, XnorProcedure
 from bnnlib.quantizers.binaryconnect import clip_latent_
 
 Hook = Callable[[nn.Module], None]
@@ -64,13 +64,6 @@ def clamp_norm_scales(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight is not None:
             module.weight.clamp_(min=LEAST_NORM_SCALE)
-
-
-def keep_steps_positive(model: nn.Module) -> None:
-    """Keeps LSQ's step sizes positive."""
-    for module in model.modules():
-        if isinstance(module, LSQ):
-            module.clamp_step_()
 
 
 def set_progress(model: nn.Module, progress: float) -> None:

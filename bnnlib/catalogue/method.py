@@ -167,7 +167,11 @@ class Catalogue(Mapping[str, Method]):
     def __getitem__(self, name: str) -> Method:
         if name in self._records:
             return self._records[name]
-        near = difflib.get_close_matches(str(name), self._records, n=1)
+        wanted = str(name).lower()
+        also = {record.title.lower(): key for key, record in self._records.items()}
+        begins = [key for key in self._records if wanted and key.startswith(wanted)]
+        close = difflib.get_close_matches(wanted, [*self._records, *also], n=1)
+        near = begins or [also.get(match, match) for match in close]
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownMethod(f"no method {name!r}; known: {', '.join(self._records)}{hint}")
 

@@ -8,7 +8,6 @@ from bnnlib.catalogue.hooks import (
     clip_latent,
     enlarge_real_gradients,
     in_turn,
-    keep_steps_positive,
     restore_weights,
 )
 from bnnlib.catalogue.method import Catalogue, Method, each, sized
@@ -23,6 +22,7 @@ from bnnlib.quantizers import (
     DoReFaActivation,
     DoReFaWeight,
     EdeSign,
+    Identity,
     IEEActivation,
     IEEWeight,
     LibraSign,
@@ -130,7 +130,7 @@ XNOR = [
 _DOREFA = "Zhou et al. 2016, arXiv:1606.06160"
 _TWN = "Li et al. 2016, arXiv:1605.04711"
 _LSQ = "Esser et al. 2020, arXiv:1902.08153"
-_steps = {"after_step": keep_steps_positive, "properties": PACKABLE, "real_layers": ENDS}
+_steps = {"properties": PACKABLE, "real_layers": ENDS}
 
 
 def _lsq(bits: int) -> Method:
@@ -180,8 +180,17 @@ def _literal(record: Method, weight_quantizer, input_quantizer) -> Method:
     )
 
 
-_by_name = {record.name: record for record in [*XNOR, *INFORMATION]}
+_by_name = {record.name: record for record in [*BWN, *XNOR, *INFORMATION]}
 LITERAL = [
+    _literal(_by_name["bwn-allenai"], each(XnorProcedure, rule="allenai-sgd", zero=0.0), each(Identity)),
+    _literal(_by_name["bwn-port"], each(XnorProcedure, zero=0.0), each(Identity)),
+    _literal(_by_name["bwn-operator"], each(CentredSign, zero=0.0), each(Identity)),
+    _literal(
+        _by_name["xnor-allenai-adam"], each(XnorProcedure, rule="allenai-adam", zero=0.0), each(StrictSign, zero=0.0)
+    ),
+    _literal(
+        _by_name["xnor-port-imagenet"], each(XnorProcedure, rule="port-imagenet", zero=0.0), each(StrictSign, zero=0.0)
+    ),
     _literal(_by_name["xnor-allenai"], each(XnorProcedure, rule="allenai-sgd", zero=0.0), each(StrictSign, zero=0.0)),
     _literal(_by_name["xnor-port"], each(XnorProcedure, zero=0.0), each(StrictSign, zero=0.0)),
     _literal(_by_name["xnor-operator"], each(CentredSign, zero=0.0), each(StrictSign, zero=0.0)),

@@ -34,6 +34,7 @@ class QuantizedLayer(nn.Module):
                 raise TypeError(f"{name} must be a bnnlib Quantizer instance or None, received {value!r}")
         self.weight_quantizer = weight_quantizer or Identity()
         self.input_quantizer = input_quantizer or Identity()
+        self.input_quantizer.channel_axis = 1 - self.weight.dim()  # counted from the end: with or without a batch axis
         self.weight_quantizer.init_latent_(self.weight)
         self.weight_quantizer.fit_to_(self.weight)
 
@@ -73,6 +74,16 @@ class QuantizedLayer(nn.Module):
                 with kept_as_int8(x):
                     return self._op(x, weight, None)
             return self._op(x, weight, None)
+        exact = self._exact(x)
+        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
+            # exact by value, with the gradient that training would have; under torch.no_grad() it costs nothing more
+            estimated = self._op(self.input_quantizer(x), self.weight_quantizer(self.weight), None)
+            exact = exact + (estimated - estimated.detach())
+        return exact
+
+    @torch.no_grad()
+    def _exact(self, x: Tensor) -> Tensor:
+        """The product of the codes, scaled afterwards."""
         codes, scale = self.weight_quantizer.codes(self.weight)
         if self.input_quantizer.bits is None:
             x = self.input_quantizer(x)

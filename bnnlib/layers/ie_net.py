@@ -54,18 +54,26 @@ class _Branched:
         """The sum over the branches. In training λ multiplies the weights, which are fewer than the sums."""
         inputs = [ShiftedSign.apply(x, shift, self.input_quantizer) for shift in self.shift]
         if self.training:
-            weight = self.weight_quantizer(self.weight)
-            weights = [weight, *(weight * per_filter(factor, weight) for factor in self.mix)]
-            parts = []
-            for signs, mixed in zip(inputs, weights, strict=True):
-                with kept_as_int8(signs):
-                    parts.append(self._op(signs, mixed, None))
-            return sum(parts[1:], start=parts[0])
-        weight, scale = self.weight_quantizer.codes(self.weight)
-        y = self._op(inputs[0], weight, None)
-        for factor, signs in zip(self.mix, inputs[1:], strict=True):
-            y = y + factor.to(y.dtype).reshape(self._out_shape) * self._op(signs, weight, None)
-        return y * (scale.reshape(self._out_shape) if scale.dim() else scale)
+            return self._in_training_form(inputs)
+        with torch.no_grad():
+            codes, scale = self.weight_quantizer.codes(self.weight)
+            exact = self._op(inputs[0], codes, None)
+            for factor, signs in zip(self.mix, inputs[1:], strict=True):
+                exact = exact + factor.to(exact.dtype).reshape(self._out_shape) * self._op(signs, codes, None)
+            exact = exact * (scale.reshape(self._out_shape) if scale.dim() else scale)
+        if torch.is_grad_enabled():
+            estimated = self._in_training_form(inputs)
+            exact = exact + (estimated - estimated.detach())
+        return exact
+
+    def _in_training_form(self, inputs: list[Tensor]) -> Tensor:
+        weight = self.weight_quantizer(self.weight)
+        weights = [weight, *(weight * per_filter(factor, weight) for factor in self.mix)]
+        parts = []
+        for signs, mixed in zip(inputs, weights, strict=True):
+            with kept_as_int8(signs):
+                parts.append(self._op(signs, mixed, None))
+        return sum(parts[1:], start=parts[0])
 
 
 class BranchedLinear(_Branched, BinLinear):

@@ -61,14 +61,14 @@ class _Xnor(torch.autograd.Function):
     """The whole binary product of a centred, clamped weight: one function forward, one backward.
 
     Forward: ``op(q(x), alpha * sign(W))``. Backward: the input's gradient through the binary weight and then the input
-    quantizer's rule; the weight's by :func:`~bnnlib.quantizers.xnor_net.procedure_gradient`. It keeps a copy of the
-    weight, so that two forward passes before one backward pass are right.
+    quantizer's rule; the weight's by :func:`~bnnlib.quantizers.xnor_net.procedure_gradient`. It keeps the layer's
+    copy of the weight, so that two forward passes before one backward pass are right.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, layer: "_Operator") -> Tensor:
         ctx.layer = layer
-        ctx.save_for_backward(x, weight.clone())
+        ctx.save_for_backward(x, layer._centred)
         return layer._op(layer.input_quantizer.value(x), _binary(weight, layer.weight_quantizer.zero), None)
 
     @staticmethod
@@ -98,7 +98,7 @@ class _Operator:
     ``input_quantizer`` None or one with a gradient rule, such as :class:`~bnnlib.quantizers.StrictSign`.
     """
 
-    _centred_state: tuple[int, int] | None = None
+    _centred: Tensor | None = None  # the weight as last centred: while it is equal, it is not centred again
 
     def _own(self, weight_quantizer, input_quantizer) -> None:
         weight_quantizer = weight_quantizer or CentredSign()
@@ -117,9 +117,10 @@ class _Operator:
     @torch.compiler.disable
     @torch.no_grad()
     def _centre_(self) -> None:
-        if self._centred_state != (self.weight.data_ptr(), self.weight._version):
+        same = self._centred is not None and self._centred.device == self.weight.device
+        if not (same and torch.equal(self._centred, self.weight)):
             self.weight.copy_(centred_clamped(self.weight))
-            self._centred_state = (self.weight.data_ptr(), self.weight._version)
+            self._centred = self.weight.detach().clone()
 
 
 class OperatorLinear(_Operator, BinLinear):

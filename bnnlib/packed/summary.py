@@ -1,8 +1,9 @@
 """``summary``: what a network holds and computes, counted in bits."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -134,6 +135,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     Weights count with the bits of their codes. A batch norm counts as the two float32 a channel that it is packed as
     (multiplier and offset); the scale of a layer right in front of one is folded into it and costs nothing, otherwise
     it counts as float32, and so does everything else that is learned (biases, thresholds, step sizes of inputs).
+    Multiply-accumulates are those of linear and of one- and two-dimensional convolution layers.
 
     Args:
         model: any torch network, with or without layers of this library. It is run once, in eval mode, on zeros.
@@ -142,10 +144,12 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     Raises:
         ValueError: the model doesn't take that shape.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}  # in the order of execution
+    calls: Counter[str] = Counter()
 
     def remember(name: str):
         def hook(module: nn.Module, inputs, output) -> None:
+            calls[name] += 1
             if torch.is_tensor(output):
                 shapes.setdefault(name, tuple(output.shape[1:]))
 
@@ -153,10 +157,10 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
 
     handles = [module.register_forward_hook(remember(name)) for name, module in model.named_modules()]
     training = {module: module.training for module in model.modules()}
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    like = next(model.parameters(), torch.zeros(()))
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_shape, device=device))
+            model.eval()(torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype))
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"the model does not take inputs of shape {tuple(input_shape)}: {error}") from error
     finally:
@@ -170,10 +174,15 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
         if isinstance(m, (*_WEIGHTED, _NORM)) or (next(m.parameters(recurse=False), None) is not None)
     ]
     owners = [(name, m) for name, m in owners if not isinstance(m, Quantizer)]
+    if not owners:
+        raise ValueError("the model has no parameters to count")
+    executed = {name: place for place, name in enumerate(shapes)}
+    owners.sort(key=lambda owner: executed.get(owner[0], len(executed)))
     rows = []
     for index, (name, module) in enumerate(owners):
         following = owners[index + 1][1] if index + 1 < len(owners) else None
-        rows.append(_counted(name, module, following, shapes.get(name, ())))
+        counted = _counted(name, module, following, shapes.get(name, ()))
+        rows.append(replace(counted, macs=counted.macs * max(1, calls[name])))
     return Summary(tuple(rows))
 
 

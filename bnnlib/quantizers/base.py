@@ -31,6 +31,7 @@ class Quantizer(nn.Module):
     """
 
     bits: int | None = None
+    channel_axis: int | None = None  # of the input, counted from the end; a layer sets it
     unsigned = False  # whether every code is >= 0, so that negative inputs are lost
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:

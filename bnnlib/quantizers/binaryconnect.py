@@ -61,7 +61,7 @@ class StochasticBinaryConnect(DeterministicBinaryConnect):
 
     Parameters: ``amplitude`` H > 0; ``probability``: ``"hard_sigmoid"`` (the paper's) or ``"logistic"``,
     :math:`p = 1/(1+e^{-W/H})`, a common misreading of the paper's symbol σ, kept so that its harm can be measured: it
-    never saturates (p = 0.73 at W = H), so a third of all weights keep flipping for ever.
+    never saturates (p = 0.73 at W = H), so a quarter of all weights has the wrong sign for ever.
 
     Source: arXiv:1511.00363, eqs. 2 and 3. Draws come from torch's global generator, so ``torch.manual_seed`` fixes
     them.

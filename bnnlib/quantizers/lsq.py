@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from bnnlib.quantizers.base import Quantizer, masked_between
 
+LEAST_STEP = 1e-12  # what a step that an update has made negative is put back to
+
 
 class _LearnedStep(torch.autograd.Function):
     """Forward: round(clip(v / s)) * s, half to even (eqs. 1 and 2). Backward: eq. 3, with the gradient of s scaled.
@@ -54,8 +56,9 @@ class LSQ(Quantizer):
     where a value exactly at an end of the range counts as inside.
 
     Source: arXiv:1902.08153, secs. 2.1 to 2.3. lsq-net never initialises the step of activations from data (it stays
-    1), and its per-channel weights still use N of the whole tensor. Raises FloatingPointError if the step has become
-    negative or is not finite; the catalogue's hook keeps it positive. A weight of zeros gets step 1.
+    1), and its per-channel weights still use N of the whole tensor. In training a step that
+    an update has made negative is put back to 1e-12. Raises FloatingPointError if the step is not finite, or if it is
+    to be initialised from values with NaN. A weight of zeros gets step 1.
     """
 
     def __init__(
@@ -85,18 +88,22 @@ class LSQ(Quantizer):
 
     @torch.no_grad()
     def fit_to_(self, weight: Tensor) -> None:
-        mean = weight.detach().abs().mean() if weight.numel() else weight.new_zeros(())
-        self.step.fill_(2 * mean.item() / math.sqrt(self.high) if mean > 0 else 1.0)
+        mean = weight.detach().abs().mean().item() if weight.numel() else 0.0
+        if math.isnan(mean):
+            raise FloatingPointError("an LSQ quantizer cannot take its step size from values with NaN among them")
+        self.step.fill_(max(2 * mean / math.sqrt(self.high), LEAST_STEP) if mean > 0 else 1.0)
         self.initialised.fill_(True)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        step = self._checked_step().detach().to(x.dtype)
+        step = self._checked_step().detach().clamp(min=LEAST_STEP).to(x.dtype)
         return (x.detach() / step).clamp_(self.low, self.high).round_(), step
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and not self.initialised:
-            self.fit_to_(x)
-        step = self._checked_step().to(x.dtype)
+        if self.training:
+            if not self.initialised and x.numel():
+                self.fit_to_(x)
+            self.clamp_step_()
+        step = (self._checked_step() if self.training else self._checked_step().clamp(min=LEAST_STEP)).to(x.dtype)
         if self.gradient_scale == "none":
             scale = 1.0
         else:
@@ -106,17 +113,17 @@ class LSQ(Quantizer):
         return _LearnedStep.apply(x, step, self.low, self.high, scale, self.edges == "repository")
 
     def _checked_step(self) -> Tensor:
-        if not torch.compiler.is_compiling() and not self.step > 0:
+        if not torch.compiler.is_compiling() and not self.step.isfinite():
             raise FloatingPointError(
-                f"the step size of an LSQ quantizer must stay positive, it is {self.step.item():g}: lower its learning "
-                "rate, keep its gradient scale, or clamp it after each optimiser step (clamp_step_)"
+                f"the step size of an LSQ quantizer is {self.step.item():g}: lower its learning rate, or keep its "
+                "gradient scale"
             )
         return self.step
 
     @torch.no_grad()
-    def clamp_step_(self, least: float = 1e-6) -> None:
-        """Keeps the step size at ``least`` or above, in place; done after each optimiser step."""
-        self.step.clamp_(min=least)
+    def clamp_step_(self) -> None:
+        """Keeps the step size at 1e-12 or above, in place; done at the start of each forward pass in training."""
+        self.step.clamp_(min=LEAST_STEP)
 
     def extra_repr(self) -> str:
         kind = "unsigned" if self.unsigned else "signed"

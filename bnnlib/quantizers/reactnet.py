@@ -15,8 +15,8 @@ class RSign(BiRealSign):
     Gradient: with respect to x as in Bi-Real Net, taken at :math:`x + b_c`; with respect to :math:`b_c` the sum of that
     over the batch and all positions (eq. 6).
 
-    Parameters: ``shift`` b, shape (channels,), learned, initially 0. The channel is axis 1, or the last of a
-    one- or two-dimensional input.
+    Parameters: ``shift`` b, shape (channels,), learned, initially 0. The channels are where the layer that owns the
+    quantizer has them; on its own, axis 1, or the last of a one- or two-dimensional input.
 
     Source: arXiv:2003.03488, sec. 4.2; ``LearnableBias`` and ``BinaryActivation`` of liuzechun/ReActNet.
     """
@@ -26,7 +26,14 @@ class RSign(BiRealSign):
         self.shift = nn.Parameter(torch.zeros(channels))
 
     def _shifted(self, x: Tensor) -> Tensor:
-        return x + over_channels(self.shift, x)
+        return x + over_channels(self.shift, x, self.channel_axis)
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return super().gradient(self._shifted(x), upstream)
+
+    def gradient_of_shifted(self, shifted: Tensor, upstream: Tensor) -> Tensor:
+        """The rule for an input that the shift has been added to."""
+        return super().gradient(shifted, upstream)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return binary_sign(self._shifted(x.detach()).detach(), self.zero), x.new_ones(())
@@ -48,28 +55,32 @@ class ShiftedSign(torch.autograd.Function):
     def forward(ctx, x: Tensor, shift: Tensor, quantizer: Sign) -> Tensor:
         ctx.save_for_backward(x, shift)
         ctx.quantizer = quantizer
-        return binary_sign(x + over_channels(shift, x), quantizer.zero)
+        return binary_sign(x + over_channels(shift, x, quantizer.channel_axis), quantizer.zero)
 
     @staticmethod
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         x, shift = ctx.saved_tensors
-        inner = ctx.quantizer.gradient(x + over_channels(shift, x), upstream)
-        axis = channel_axis(x)
+        quantizer = ctx.quantizer
+        rule = getattr(quantizer, "gradient_of_shifted", quantizer.gradient)
+        inner = rule(x + over_channels(shift, x, quantizer.channel_axis), upstream)
+        axis = channel_axis(x, quantizer.channel_axis)
         return inner, inner.sum([i for i in range(x.dim()) if i != axis]).to(shift.dtype), None
 
 
-def channel_axis(x: Tensor) -> int:
-    """The axis of the channels: 1 for a batch (N, C, ...), the last for one or two axes."""
+def channel_axis(x: Tensor, from_end: int | None = None) -> int:
+    """The axis of the channels: as a layer knows it, counted from the end; else 1, or the last of one or two axes."""
+    if from_end is not None:
+        return x.dim() + from_end
     return 1 if x.dim() > 2 else x.dim() - 1
 
 
-def over_channels(values: Tensor, x: Tensor) -> Tensor:
-    """(C,) values shaped to broadcast over the channels of ``x``, in its dtype.
+def over_channels(values: Tensor, x: Tensor, from_end: int | None = None) -> Tensor:
+    """(C,) values shaped to broadcast over the channels of ``x`` (see :func:`channel_axis`), in its dtype.
 
     Raises:
         ValueError: ``x`` has another number of channels.
     """
-    axis = channel_axis(x)
+    axis = channel_axis(x, from_end)
     if x.shape[axis] != len(values):
         raise ValueError(f"expected {len(values)} channels on axis {axis}, received shape {tuple(x.shape)}")
     return values.to(x.dtype).reshape(-1, *(1,) * (x.dim() - axis - 1))

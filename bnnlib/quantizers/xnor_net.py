@@ -151,13 +151,14 @@ class XnorProcedure(_FilterScaledSign):
             raise ValueError(f"no rule {rule!r}; known: port, port-imagenet, allenai-sgd, allenai-adam")
         self.rule = rule
         self._latent: Tensor | None = None
+        self._earlier: Tensor | None = None  # what earlier backward passes of the same step have left as gradient
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return super().codes(centred_clamped(x) if self._latent is None else self._latent)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return self.value(x)
+            return super().forward(x)
         if self._latent is None:
             raise RuntimeError(
                 "a network of XNOR-Net's procedure was run in training mode without its hooks: call "
@@ -166,11 +167,15 @@ class XnorProcedure(_FilterScaledSign):
             )
         return x
 
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return procedure_gradient(centred_clamped(x), upstream, self.rule, self.zero)
+
     @torch.no_grad()
     def binarise_(self, weight: Tensor) -> None:
         """Centres and clamps the weight, saves it, and puts its binary form in its place. Twice is as once."""
         if self._latent is None:
             self._latent = centred_clamped(weight)
+            self._earlier, weight.grad = weight.grad, None
             weight.copy_(self.value(weight))
 
     @torch.no_grad()
@@ -181,7 +186,9 @@ class XnorProcedure(_FilterScaledSign):
         weight.copy_(self._latent)
         if weight.grad is not None:
             weight.grad = procedure_gradient(self._latent, weight.grad, self.rule, self.zero)
-        self._latent = None
+            if self._earlier is not None:
+                weight.grad += self._earlier
+        self._latent = self._earlier = None
 
     def extra_repr(self) -> str:
         return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")

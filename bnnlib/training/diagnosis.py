@@ -35,6 +35,7 @@ class Diagnosis:
     """What :func:`diagnose` found: (fault, layer, figures), the likeliest first. True if nothing is conspicuous."""
 
     findings: tuple[tuple[Fault, str, str], ...]
+    measured: bool = True
 
     def __bool__(self) -> bool:
         return not self.findings
@@ -46,7 +47,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         if not self.findings:
-            return "nothing conspicuous in the binary layers"
+            return "nothing conspicuous in the binary layers" if self.measured else "nothing was measured"
         lines = []
         for fault in dict.fromkeys(fault for fault, _, _ in self.findings):
             where = "; ".join(f"{layer}: {figures}" for f, layer, figures in self.findings if f is fault)
@@ -81,7 +82,7 @@ def diagnose(history: History) -> Diagnosis:
         for layer, rows in layers.items()
         if (figures := fault.evidence(rows)) is not None
     ]
-    return Diagnosis(tuple(found))
+    return Diagnosis(tuple(found), measured=bool(layers))
 
 
 def _last(rows: Rows, column: str, otherwise: float = 0.0) -> float:
@@ -181,7 +182,7 @@ FAULTS = (
         "sign(0) = 0",
         "a layer's binary input holds a third value",
         "torch.sign gives 0 at 0; a packed network knows only -1 and +1 and computes something else",
-        "use a two-valued sign in training too (x >= 0)",
+        "use a two-valued sign in training too (x >= 0), and nothing in front of it that makes zeros, such as a ReLU",
         _zeros,
     ),
     Fault(
@@ -215,8 +216,8 @@ FAULTS = (
     Fault(
         "LSQ without its gradient scale",
         "a step size that jumps",
-        "the gradient of one step size is a sum over all values: without 1 / sqrt(N Qp) it is far too large",
-        'scale the gradient of the step size (gradient_scale="paper")',
+        "the gradient of one step size is a sum over all values: without 1 / sqrt(N Qp), or at a high rate, it leaps",
+        'scale the gradient of the step size (gradient_scale="paper"); if it is, lower the learning rate',
         _jumping,
     ),
     Fault(

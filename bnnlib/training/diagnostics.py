@@ -6,7 +6,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
-from bnnlib.layers import QuantizedLayer, binary_layers
+from bnnlib.layers import QuantizedLayer, binary_layers, quantized_layers
 from bnnlib.quantizers import NotPackable
 from bnnlib.quantizers.base import filter_mean
 
@@ -14,13 +14,13 @@ EVERY = 20  # steps; the measurement of one step costs about as much as a tenth 
 SATURATION = 0.99  # a latent weight beyond this share of the clip counts as saturated
 
 COLUMNS = {
-    "flips_per_step": "share of binary weights that one optimiser step flips",
+    "flips_per_step": "share of the weights' codes that one optimiser step changes",
     "saturated": "share of latent weights beyond 0.99 of the clip (one-bit weights)",
     "frozen": "share of latent weights at the clip or beyond whose gradient is exactly zero",
     "latent_mean": "mean absolute latent weight",
     "latent_spread": "deviation of the absolute latent weights of a filter over their mean",
     "weight_gradient": "norm of the latent weight's gradient, behind the weight's estimator",
-    "input_gradient": "norm of the gradient at the layer's input, behind the input's estimator",
+    "input_gradient": "norm of the gradient that the layer passes down, behind the input's estimator",
     "input_bits": "width of the input's codes, None for real input",
     "input_slope": "mean of the input estimator's derivative",
     "input_positive": "share of the quantized input above zero",
@@ -45,7 +45,7 @@ class LayerWatch:
 
     def __init__(self, model: nn.Module, every: int = EVERY):
         self.every = every
-        self._layers = dict(binary_layers(model))
+        self._layers = dict(quantized_layers(model))
         self._sums: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in self._layers}
         self._before: dict[str, tuple[Tensor, float | None, float | None]] = {}
         self._hooks: list = []
@@ -89,7 +89,7 @@ class LayerWatch:
                 if hasattr(quantizer, "t"):
                     sums["schedule"].append(quantizer.t)
             self._before[name] = (
-                weight.detach() >= 0,
+                layer.weight_quantizer.codes(weight)[0],
                 None if scale is None else scale.abs().mean().item(),
                 None if step is None else step.item(),
             )
@@ -98,9 +98,10 @@ class LayerWatch:
     def after_step(self) -> None:
         """The optimiser has stepped and the method's hook has run."""
         self.close()
-        for name, (signs, scale, step) in self._before.items():
+        for name, (codes, scale, step) in self._before.items():
             layer, sums = self._layers[name], self._sums[name]
-            sums["flips_per_step"].append(((layer.weight >= 0) != signs).float().mean().item())
+            after = layer.weight_quantizer.codes(layer.weight)[0]
+            sums["flips_per_step"].append((after != codes).float().mean().item())
             now = _scale(layer)
             if scale:
                 sums["scale_change"].append(abs(now.abs().mean().item() - scale) / scale)
@@ -118,7 +119,7 @@ class LayerWatch:
         return rows
 
     def _watch_input(self, name: str):
-        def hook(layer: QuantizedLayer, arguments: tuple[Tensor, ...]) -> None:
+        def hook(layer: QuantizedLayer, arguments: tuple[Tensor, ...]) -> tuple[Tensor] | None:
             (x,), sums, quantizer = arguments, self._sums[name], layer.input_quantizer
             with torch.no_grad():
                 real = x.detach()
@@ -134,8 +135,11 @@ class LayerWatch:
                         sums["input_slope"].append(slope.float().mean().item())
                     except NotPackable:  # a rule of several arguments: no single slope
                         pass
-            if x.requires_grad:
-                x.register_hook(lambda gradient: sums["input_gradient"].append(gradient.norm().item()))
+            if not x.requires_grad:
+                return None
+            own = x.view_as(x)  # a tensor of the layer's own: a shortcut beside it has a gradient too
+            own.register_hook(lambda gradient: sums["input_gradient"].append(gradient.norm().item()))
+            return (own,)
 
         return hook
 

@@ -235,7 +235,8 @@ def parameter_groups(model: nn.Module, method: Method, settings: Settings) -> li
     Only the real parameters have weight decay: a latent weight pulled to zero would only flip more, and a step size or
     a threshold has no reason to be small.
     """
-    latent = {layer.weight: layer for _, layer in binary_layers(model)}
+    latent = {layer.weight: layer for _, layer in quantized_layers(model)}
+    few_valued = {layer.weight for _, layer in binary_layers(model)}
     learned = {p for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters()}
     plain = {"lr": settings.learning_rate, "weight_decay": 0.0}
     real = [p for p in model.parameters() if p not in latent and p not in learned]
@@ -243,7 +244,8 @@ def parameter_groups(model: nn.Module, method: Method, settings: Settings) -> li
     if learned:
         groups.append(plain | {"params": [p for p in model.parameters() if p in learned]})
     for weight in latent:
-        factor = method.update_scale(weight, settings.optimizer) if method.update_scale else 1.0
+        scaled = method.update_scale is not None and weight in few_valued
+        factor = method.update_scale(weight, settings.optimizer) if scaled else 1.0
         groups.append({"params": [weight], "lr": settings.learning_rate * factor, "weight_decay": 0.0})
     return groups
 

@@ -89,6 +89,34 @@ def test_compiled_networks_agree_with_eager_ones(name):
         torch.testing.assert_close(q.grad, p.grad)
 
 
+@pytest.mark.parametrize("name", ["bnn", "xnor-operator", "lsq-w2a2", "reactnet", "ie-net"])
+def test_gradients_flow_in_eval_mode_too_and_the_value_stays_exact(name):
+    torch.manual_seed(0)
+    net, method, x = models.MLP(name, width=16), bnnlib.methods[name], torch.randn(6, 784)
+    step(net, method, x)
+    net.zero_grad()
+    net.eval()
+    with torch.no_grad():
+        exact = net(x)
+    out = net(x)
+    torch.testing.assert_close(out, exact, rtol=0, atol=0)
+    out.square().sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["reactnet", "ie-net"])
+def test_channels_are_the_last_axis_of_a_linear_layer_whatever_stands_before(name):
+    method = bnnlib.methods[name]
+    layer = method.layers.linear(16, 4, **method.quantizers(16, 4)).eval()
+    for parameter in layer.input_quantizer.parameters():
+        torch.nn.init.normal_(parameter)
+    if hasattr(layer, "shift"):
+        torch.nn.init.normal_(layer.shift)
+    x = torch.randn(2, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x)[:, 3], layer(x[:, 3]))
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_move_to_the_meta_device_and_back_to_shape(name):
     net = models.MLP(name, width=16).to("meta")

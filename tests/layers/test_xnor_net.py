@@ -177,6 +177,36 @@ def test_two_forward_passes_before_one_backward_pass_are_the_procedures_accumula
     torch.testing.assert_close(fused.weight, procedure.weight, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_operator_centres_after_any_kind_of_update(fused):
+    torch.manual_seed(4)
+    layer = OperatorLinear(6, 4)
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.1, fused=fused)
+    for _ in range(3):
+        optimiser.zero_grad()
+        layer(torch.randn(5, 6)).square().sum().backward()
+        torch.testing.assert_close(layer.weight.detach().mean(1), torch.zeros(4), atol=1e-6, rtol=0)
+        optimiser.step()
+    layer.weight.data.add_(1)
+    layer(torch.randn(5, 6))
+    torch.testing.assert_close(layer.weight.detach().mean(1), torch.zeros(4), atol=1e-6, rtol=0)
+
+
+def test_the_procedures_hooks_around_each_of_two_passes_accumulate():
+    torch.manual_seed(5)
+    procedure, fused = BinLinear(6, 4, weight_quantizer=XnorProcedure()).double(), OperatorLinear(6, 4).double()
+    fused.load_state_dict(procedure.state_dict())
+    latent = torch.tensor(ind.centred_clamped(procedure.weight.detach().numpy()))
+    for layer in (procedure, fused):
+        layer.take_weights_(latent, layer.bias)
+    for x in torch.randn(2, 5, 6, dtype=torch.float64):
+        for layer in (procedure, fused):
+            binarise_weights(layer)
+            layer(x).square().mean().backward()
+            restore_weights(layer)
+    torch.testing.assert_close(procedure.weight.grad, fused.weight.grad, rtol=1e-9, atol=1e-12)
+
+
 def test_evaluation_leaves_the_latent_weight_alone():
     for layer in (OperatorLinear(6, 4), BinLinear(6, 4, weight_quantizer=XnorProcedure())):
         before = layer.weight.detach().clone()

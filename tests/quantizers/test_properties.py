@@ -174,10 +174,8 @@ def test_nan_spreads_where_the_scale_is_shared(name):
 def test_an_infinite_or_undefined_weight_leaves_no_usable_step(value):
     w = torch.randn(3, 8)
     w[0, 0] = value
-    quantizer = LSQ(2)
-    quantizer.fit_to_(w)
-    out = quantizer(w) if math.isnan(value) else None
-    assert math.isinf(quantizer.step.item()) if math.isinf(value) else out.isnan().any()
+    with pytest.raises(FloatingPointError, match=r"quantizer is inf|NaN among them"):
+        LSQ(2)(w)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -239,14 +237,27 @@ def test_lsq_initialises_once_and_remembers_it():
     assert loaded.step.item() == first
 
 
-def test_lsq_says_when_its_step_is_no_longer_positive():
+def test_lsq_mends_a_negative_step_and_says_when_it_is_not_finite():
     quantizer = LSQ(2)
     quantizer.fit_to_(torch.randn(3, 3))
     quantizer.step.data.fill_(-0.1)
-    with pytest.raises(FloatingPointError, match=r"must stay positive, it is -0\.1"):
-        quantizer(torch.randn(3, 3))
-    quantizer.clamp_step_()
-    assert quantizer.step.item() == pytest.approx(1e-6)
+    assert 0 < quantizer.eval().codes(torch.randn(3, 3))[1].item() < 1e-9
+    quantizer.train()(torch.randn(3, 3))  # what an update has broken, training mends
+    assert 0 < quantizer.step.item() < 1e-9
+    for broken in (math.inf, math.nan):
+        quantizer.step.data.fill_(broken)
+        with pytest.raises(FloatingPointError, match="step size of an LSQ quantizer is"):
+            quantizer(torch.randn(3, 3))
+
+
+def test_lsq_waits_for_data_to_take_its_first_step_from():
+    quantizer = LSQ(2, unsigned=True)
+    quantizer(torch.empty(0, 3))
+    assert not quantizer.initialised
+    quantizer(torch.full((2, 3), 3.0))
+    assert quantizer.step.item() == pytest.approx(2 * 3 / math.sqrt(3))
+    with pytest.raises(FloatingPointError, match="NaN among them"):
+        LSQ(2)(torch.tensor([math.nan]))
 
 
 def test_a_filter_of_one_weight_cannot_be_standardised():
