@@ -89,7 +89,7 @@ class LayerWatch:
                 if hasattr(quantizer, "t"):
                     sums["schedule"].append(quantizer.t)
             self._before[name] = (
-                layer.weight_quantizer.codes(weight)[0],
+                _codes(layer)[0],
                 None if scale is None else scale.abs().mean().item(),
                 None if step is None else step.item(),
             )
@@ -100,7 +100,7 @@ class LayerWatch:
         self.close()
         for name, (codes, scale, step) in self._before.items():
             layer, sums = self._layers[name], self._sums[name]
-            after = layer.weight_quantizer.codes(layer.weight)[0]
+            after = _codes(layer)[0]
             sums["flips_per_step"].append((after != codes).float().mean().item())
             now = _scale(layer)
             if scale:
@@ -144,10 +144,20 @@ class LayerWatch:
         return hook
 
 
+def _codes(layer: QuantizedLayer) -> tuple[Tensor, Tensor]:
+    """Codes and scale of the weight as evaluation has them: of a stochastic quantizer the sign, not a draw."""
+    quantizer, mode = layer.weight_quantizer, layer.weight_quantizer.training
+    quantizer.training = False
+    try:
+        return quantizer.codes(layer.weight)
+    finally:
+        quantizer.training = mode
+
+
 def _scale(layer: QuantizedLayer) -> Tensor | None:
     """The weight's scale; of a layer in XNOR-Net's procedure that of the latent weight."""
     try:
-        return layer.weight_quantizer.codes(layer.weight)[1].detach()
+        return _codes(layer)[1].detach()
     except NotPackable:
         return None
 

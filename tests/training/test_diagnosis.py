@@ -79,6 +79,14 @@ def test_what_is_measured_agrees_with_a_hand_count(small):
     assert last["latent_mean"] == pytest.approx(net.layers[0].weight.abs().mean().item(), rel=0.1)
 
 
+def test_flips_of_sampled_weights_are_those_of_the_signs(small):
+    seeded(0)
+    name = "binaryconnect-stochastic"
+    frame = fit(models.MLP(name, width=32), name, small, SHORT).history.layer_frame()
+    first, last = (frame[frame.epoch == e]["flips_per_step"].mean() for e in (1, 3))
+    assert 0 < last < first < 0.2
+
+
 def test_measuring_changes_nothing(small, monkeypatch):
     def weights():
         seeded(0)
