@@ -31,7 +31,7 @@ from bnnlib.quantizers import (
 from bnnlib.quantizers.larq import weight_clip_
 
 METHODS = [n for n in bnnlib.methods if n != "float"]
-# on a grid, so that no filter's deviation underflows: a filter of nearly equal weights is refused, by tests of their own
+# on a grid, so that no filter's deviation underflows: filters of equal weights are refused, and have tests of their own
 GRID = st.integers(-2048, 2048).map(lambda value: value / 1024)
 WEIGHTS = arrays("float32", array_shapes(min_dims=2, max_dims=4, min_side=2, max_side=5), elements=GRID)
 
