@@ -36,7 +36,7 @@ def mobilenet_v2():
 
 RUNS = [
     (resnet18, 1500, "bi-real"), (resnet18, 1500, "lsq-w2a2"), (resnet18, 1500, "xnor-operator"),
-    (mobilenet_v2, 5000, "bwn-naive"), (mobilenet_v2, 5000, "xnor-operator"),
+    (mobilenet_v2, 5000, "bwn-naive"),  # with binary activations too it stays at chance in so short a training
 ]  # fmt: skip
 
 
