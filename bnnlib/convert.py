@@ -10,13 +10,11 @@ import torch
 from torch import fx, nn
 
 from bnnlib import catalogue
-from bnnlib.catalogue import Method
+from bnnlib.catalogue import FIRST_LAST, Method, eight_bit
 from bnnlib.layers import PLAIN, HardTanh, LayerFamily, QuantizedLayer, RPReLU
-from bnnlib.quantizers import LSQ
 
 __all__ = ["Conversion", "binarize"]
 
-FIRST_LAST = ("real", "int8")
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _RECTIFIER_FUNCTIONS = {
     torch.relu, torch.relu_, nn.functional.relu, nn.functional.relu_, nn.functional.relu6, "relu", "relu_",
@@ -94,7 +92,7 @@ def binarize(
         and why, and prints as a table. Train it with ``bnnlib.fit``, or with the hooks of the method's record in a loop
         of your own.
 
-    Depthwise convolutions stay real where activations are quantized: networks were found not to learn otherwise.
+    Depthwise convolutions stay real where activations are quantized: their sums have a handful of signs only.
 
     Raises:
         TypeError: ``model`` is not a module, or ``keep`` a string.
@@ -129,22 +127,14 @@ def binarize(
             binary.add(name)
             done.rows.append((name, kind, "converted", method.widths))
         elif place is not None and first_last == "int8" and method.weight_bits < 32 and reason.startswith(place):
-            _replace(model, name, _built(layer, PLAIN, 0.0, {"weight_quantizer": LSQ(8),
-                                                             "input_quantizer": LSQ(8, batched=True)}))  # fmt: skip
+            _replace(model, name, _built(layer, PLAIN, 0.0, eight_bit()))
             done.rows.append((name, kind, "8 bits", f'{place} layer, first_last="int8"'))
         else:
             done.rows.append((name, kind, "kept real", reason))
     norms = [m for m in list(model.modules())[-3:] if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if names[-1] in binary and not norms:
-        done.rows.append(
-            (
-                names[-1],
-                type(layers[names[-1]]).__name__,
-                "note",
-                "the last layer is binary and no norm "
-                "follows: its scores are whole numbers of the size of its inputs' count; add a batch norm",
-            )
-        )
+        why = "the last layer is binary and no norm follows: its scores are large whole numbers; add a batch norm"
+        done.rows.append((names[-1], type(layers[names[-1]]).__name__, "note", why))
     if method.activation_bits < 32:
         _mend_activations(model, binary, names[0], method, done)
     model.conversion = done
@@ -174,7 +164,7 @@ def _why_real(name: str, layer: nn.Module, place: str | None, method: Method, ke
     if layer.weight.shape[1] == 1 and "centring" in method.properties:
         return f"one input channel per group: {method.name} centres over it, and the layer would be dead"
     if layer.weight.shape[1] == 1 and getattr(layer, "groups", 1) > 1 and method.activation_bits < 32:
-        return "depthwise: a filter sees one channel only, and sums of so few signs carry too little to learn through"
+        return "depthwise: a filter sees one channel only; kept real where activations are quantized"
     if layer.weight[0].numel() < 2:
         return "filters of a single weight: nothing is left to learn but its sign"
     if getattr(layer, "padding_mode", "zeros") != "zeros" and "centring" in method.properties:

@@ -4,10 +4,10 @@ A :class:`Method` is a frozen record; networks build themselves from it and the 
 is a method too: the twin that every binary network is compared with.
 """
 
-from bnnlib.catalogue.method import Catalogue, Method, UnknownMethod
+from bnnlib.catalogue.method import FIRST_LAST, Catalogue, Method, UnknownMethod, eight_bit
 from bnnlib.catalogue.records import methods
 
-__all__ = ["Catalogue", "Method", "UnknownMethod", "get", "methods"]
+__all__ = ["FIRST_LAST", "Catalogue", "Method", "UnknownMethod", "eight_bit", "get", "methods"]
 
 
 def get(method: "str | Method") -> Method:

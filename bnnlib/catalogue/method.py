@@ -10,9 +10,10 @@ from torch import nn
 from bnnlib.catalogue.hooks import Hook, nothing, set_progress
 from bnnlib.layers import PLAIN, LayerFamily
 from bnnlib.losses import LOSSES
-from bnnlib.quantizers import Identity, Quantizer, StochasticBinaryConnect
+from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
 
 Make = Callable[[int], Quantizer]
+FIRST_LAST = ("real", "int8")  # what a first or last layer that a method keeps real becomes
 PARTS = ("layer", "pool", "norm", "shortcut", "relu", "hardtanh", "rprelu")
 
 
@@ -34,6 +35,11 @@ def sized(quantizer: type[Quantizer], **options: Any) -> Make:
 
 
 _real = each(Identity)
+
+
+def eight_bit() -> dict[str, Quantizer]:
+    """New quantizers of a first or last layer of 8 bits (weights and input by LSQ), as arguments of its constructor."""
+    return {"weight_quantizer": LSQ(8), "input_quantizer": LSQ(8, batched=True)}
 
 
 @dataclass(frozen=True)

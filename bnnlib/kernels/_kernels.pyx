@@ -14,7 +14,6 @@ cdef extern from "bits.h":
     size_t bits_available(const bits_kernels **found)
     size_t bits_panel_values(size_t rows, size_t columns) nogil
     void bits_to_panels(const uint64_t *b, size_t rows, size_t columns, uint32_t *panels) nogil
-    void bits_matmul_reference(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out) nogil
 
 cdef const bits_kernels *sets[8]
 cdef size_t count = bits_available(sets)
@@ -72,14 +71,3 @@ def matmul(const uint64_t[:, ::1] a, const uint32_t[::1] panels, size_t columns,
         return
     with nogil:
         chosen.matmul(&a[0, 0], &panels[0], m, n, columns, &out[0, 0])
-
-
-def matmul_reference(const uint64_t[:, ::1] a, const uint64_t[:, ::1] b, size_t columns, int32_t[:, ::1] out):
-    cdef size_t m = out.shape[0], n = out.shape[1]
-    if m == 0 or n == 0:
-        return
-    if columns == 0:
-        out[:, :] = 0
-        return
-    with nogil:
-        bits_matmul_reference(&a[0, 0], &b[0, 0], m, n, columns, &out[0, 0])

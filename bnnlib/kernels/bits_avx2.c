@@ -53,16 +53,15 @@ static inline __attribute__((always_inline)) void tile_of(const size_t rows, con
     }
 }
 
-static inline void store(const uint32_t *counts, size_t columns, size_t width, int32_t *out)
+static inline void store(const uint32_t *counts, const way_out *way, int32_t *out)
 {
-    const __m256i k = _mm256_set1_epi32((int)columns);
+    const __m256i k = _mm256_set1_epi32((int)way->columns);
     size_t c = 0;
-    for (; c + 8 <= width; c += 8) {
+    for (; c + 8 <= way->width; c += 8) {
         const __m256i n = _mm256_load_si256((const __m256i *)(counts + c));
         _mm256_storeu_si256((__m256i *)(out + c), _mm256_sub_epi32(k, _mm256_add_epi32(n, n)));
     }
-    for (; c < width; c++)
-        out[c] = (int32_t)((int64_t)columns - 2 * (int64_t)counts[c]);
+    store_plain(counts, c, way, out);
 }
 
 static inline void tile(const uint64_t *a, size_t words, const uint32_t *panel, size_t count, size_t rows,
@@ -74,7 +73,7 @@ static inline void tile(const uint64_t *a, size_t words, const uint32_t *panel, 
         tile_of(1, a, words, panel, count, counts, first);
     if (way)
         for (size_t r = 0; r < rows; r++)
-            store(counts[r], way->columns, way->width, way->out + r * way->stride);
+            store(counts[r], way, way->out + r * way->stride);
 }
 
 #include "panels.h"
@@ -94,11 +93,7 @@ static size_t pack_f32(const float *x, size_t rows, size_t columns, uint64_t *ou
                 word |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ)) << j;
                 nans += (size_t)_mm_popcnt_u32((unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
             }
-            for (; j < count; j++) {
-                word |= (uint64_t)(row[first + j] >= 0.0f) << j;
-                nans += row[first + j] != row[first + j];
-            }
-            out[r * words + w] = word;
+            out[r * words + w] = word | pack_plain(row + first, j, count, &nans);
         }
     }
     return nans;

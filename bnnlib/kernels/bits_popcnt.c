@@ -24,8 +24,7 @@ static inline void tile(const uint64_t *a, size_t words, const uint32_t *panel, 
         counts[0][c] += sum0, counts[0][c + 1] += sum1, counts[0][c + 2] += sum2, counts[0][c + 3] += sum3;
     }
     if (way)
-        for (size_t c = 0; c < way->width; c++)
-            way->out[c] = (int32_t)((int64_t)way->columns - 2 * (int64_t)counts[0][c]);
+        store_plain(counts[0], 0, way, way->out);
 }
 
 #include "panels.h"
@@ -46,11 +45,7 @@ static size_t pack_f32(const float *x, size_t rows, size_t columns, uint64_t *ou
                 word |= (uint64_t)(unsigned)_mm_movemask_ps(_mm_cmpge_ps(v, _mm_setzero_ps())) << j;
                 nans += (size_t)_mm_popcnt_u32((unsigned)_mm_movemask_ps(_mm_cmpunord_ps(v, v)));
             }
-            for (; j < count; j++) {
-                word |= (uint64_t)(row[first + j] >= 0.0f) << j;
-                nans += row[first + j] != row[first + j];
-            }
-            out[r * words + w] = word;
+            out[r * words + w] = word | pack_plain(row + first, j, count, &nans);
         }
     }
     return nans;

@@ -13,13 +13,7 @@ static size_t pack_f32(const float *x, size_t rows, size_t columns, uint64_t *ou
     for (size_t r = 0; r < rows; r++)
         for (size_t w = 0; w < words; w++) {
             const size_t first = 64 * w, count = columns - first < 64 ? columns - first : 64;
-            const float *from = x + r * columns + first;
-            uint64_t word = 0;
-            for (size_t j = 0; j < count; j++) {
-                word |= (uint64_t)(from[j] >= 0.0f) << j;
-                nans += from[j] != from[j];
-            }
-            out[r * words + w] = word;
+            out[r * words + w] = pack_plain(x + r * columns + first, 0, count, &nans);
         }
     return nans;
 }
@@ -57,8 +51,7 @@ static inline void tile(const uint64_t *a, size_t words, const uint32_t *panel, 
         }
     }
     if (way)
-        for (size_t c = 0; c < way->width; c++)
-            way->out[c] = (int32_t)((int64_t)way->columns - 2 * (int64_t)counts[0][c]);
+        store_plain(counts[0], 0, way, way->out);
 }
 
 #include "panels.h"

@@ -5,11 +5,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bnnlib.catalogue import Method
+from bnnlib.catalogue import FIRST_LAST, Method, eight_bit
 from bnnlib.layers import PLAIN, BinLinear, HardTanh, Residual, RPReLU
-from bnnlib.quantizers import LSQ
-
-FIRST_LAST = ("real", "int8")
 
 
 class Builder:
@@ -81,7 +78,7 @@ class Builder:
         if not real:
             return self.method.layers, arguments | self.method.quantizers(inputs, outputs, real_input=place == "first")
         if self.first_last == "int8" and self.method.weight_bits < 32:
-            arguments |= {"weight_quantizer": LSQ(8), "input_quantizer": LSQ(8, batched=True)}
+            arguments |= eight_bit()
         return PLAIN, arguments
 
     def _block(

@@ -23,6 +23,13 @@ def binary_sign(x: Tensor, zero: float = 1.0) -> Tensor:
     return torch.nan_to_num(x, nan=-1.0).sign_().mul_(2).add_(1).clamp_(max=1)
 
 
+def checked_zero(zero: float) -> float:
+    """The value of sign(0), 1 or 0; anything else is a ValueError."""
+    if zero not in (0.0, 1.0):
+        raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
+    return zero
+
+
 class Quantizer(nn.Module):
     """Base of all quantizers: ``q(x)`` for training, ``q.codes(x)`` for exact arithmetic.
 
@@ -120,9 +127,7 @@ class Sign(Quantizer):
 
     def __init__(self, *, zero: float = 1.0):
         super().__init__()
-        if zero not in (0.0, 1.0):
-            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
-        self.zero = zero
+        self.zero = checked_zero(zero)
 
     def derivative(self, x: Tensor) -> Tensor:
         """What stands in for d sign / dx in the backward pass: a new tensor, same shape as ``x``."""
@@ -167,3 +172,20 @@ def per_filter(values: Tensor, weight: Tensor) -> Tensor:
 def filter_mean(weight: Tensor) -> Tensor:
     """Mean over each output filter of a weight (O, ...), shape (O, 1, ...)."""
     return per_filter(weight.flatten(1).mean(1), weight)
+
+
+class FilterScaledSign(Quantizer):
+    """Base of the weight quantizers whose output is the sign times the mean absolute weight of its filter.
+
+    Subclasses give :meth:`gradient`. ``zero`` is the value at 0, as for :class:`Sign`. The scale has shape (O, 1, ...).
+    """
+
+    bits = 1
+
+    def __init__(self, *, zero: float = 1.0):
+        super().__init__()
+        self.zero = checked_zero(zero)
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.detach()
+        return binary_sign(x, self.zero), filter_mean(x.abs())

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean
+from bnnlib.quantizers.base import FilterScaledSign, Sign, filter_mean
 
 
 class BiRealSign(Sign):
@@ -24,7 +24,7 @@ class BiRealSign(Sign):
         return x.abs().mul_(-2).add_(2).clamp_(min=0)
 
 
-class BiRealWeight(Quantizer):
+class BiRealWeight(FilterScaledSign):
     r"""The sign of a weight times the mean absolute weight of its filter.
 
     Forward: :math:`q(W) = \alpha_o\,\mathrm{sign}(W)`, :math:`\alpha_o = \frac1n\sum|W_o|`, a constant for the
@@ -38,19 +38,11 @@ class BiRealWeight(Quantizer):
     Source: arXiv:1808.00278, sec. 3.3; ``HardBinaryConv`` of liuzechun/Bi-Real-net.
     """
 
-    bits = 1
-
     def __init__(self, rule: Literal["code", "paper"] = "code", *, zero: float = 1.0):
-        super().__init__()
+        super().__init__(zero=zero)
         if rule not in ("code", "paper"):
             raise ValueError(f'rule must be "code" or "paper", received {rule!r}')
-        if zero not in (0.0, 1.0):
-            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
-        self.rule, self.zero = rule, zero
-
-    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.detach()
-        return binary_sign(x, self.zero), filter_mean(x.abs())
+        self.rule = rule
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
         masked = upstream * (x.abs() <= 1)

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean, per_filter
+from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, checked_zero, filter_mean, per_filter
 from bnnlib.quantizers.ir_net import standardised, through_standardisation
 
 EPS = 1e-5
@@ -92,9 +92,7 @@ class IEEWeight(_Iee, Quantizer):
 
     def __init__(self, filters: int, *, zero: float = 1.0):
         super().__init__()
-        if zero not in (0.0, 1.0):
-            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
-        self.zero = zero
+        self.zero = checked_zero(zero)
         self.alpha = nn.Parameter(torch.ones(filters))
         self.at_progress(0.0)
 

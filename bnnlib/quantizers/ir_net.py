@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean, per_filter
+from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, checked_zero, filter_mean, per_filter
 
 
 class _Ede:
@@ -101,9 +101,7 @@ class LibraSign(_Ede, Quantizer):
 
     def __init__(self, t_min: float = 0.1, t_max: float = 10.0, *, zero: float = 1.0):
         super().__init__()
-        if zero not in (0.0, 1.0):
-            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
-        self.zero = zero
+        self.zero = checked_zero(zero)
         self._schedule(t_min, t_max)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean
+from bnnlib.quantizers.base import FilterScaledSign, Sign, filter_mean
+from bnnlib.quantizers.bi_real import BiRealSign
+from bnnlib.quantizers.binaryconnect import clip_latent_
 
 
-class ApproxSign(Sign):
-    r"""The sign with a triangular derivative; larq's ``approx_sign``.
+class ApproxSign(BiRealSign):
+    r"""The sign with a triangular derivative, larq's ``approx_sign``: Bi-Real Net's by another name.
 
     Forward: :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
 
@@ -16,9 +18,6 @@ class ApproxSign(Sign):
 
     Source: Bi-Real Net (Liu et al. 2018, arXiv:1808.00278), eqs. 6 and 7, where it serves activations.
     """
-
-    def derivative(self, x: Tensor) -> Tensor:
-        return x.abs().mul_(-2).add_(2).clamp_(min=0)
 
 
 class SwishSign(Sign):
@@ -50,7 +49,7 @@ class SwishSign(Sign):
         return ", ".join(filter(None, [f"beta={self.beta:g}", super().extra_repr()]))
 
 
-class MagnitudeAwareSign(Quantizer):
+class MagnitudeAwareSign(FilterScaledSign):
     r"""The sign of a weight times the mean absolute weight of its filter; larq's ``magnitude_aware_sign``.
 
     Forward: :math:`q(W) = \alpha_o\,\mathrm{sign}(W)`, :math:`\alpha_o = \frac1n\sum|W_o|` for each output filter.
@@ -63,17 +62,11 @@ class MagnitudeAwareSign(Quantizer):
     carry the output channel on the last axis, ours on the first. An all-zero filter gives zeros (a dead filter).
     """
 
-    bits = 1
-
     def __init__(self, clip: float = 1.0):
         super().__init__()
         if not clip > 0:
             raise ValueError(f"clip must be positive, received {clip}")
         self.clip = clip
-
-    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.detach()
-        return binary_sign(x), filter_mean(x.abs())
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
         return upstream * filter_mean(x.abs()) * (x.abs() <= self.clip)
@@ -82,7 +75,6 @@ class MagnitudeAwareSign(Quantizer):
         return f"clip={self.clip:g}"
 
 
-@torch.no_grad()
 def weight_clip_(weight: Tensor, clip: float = 1.0) -> None:
-    """larq's constraint ``weight_clip``: clips a latent weight to [-clip, clip] in place, after each optimiser step."""
-    weight.clamp_(-clip, clip)
+    """larq's constraint ``weight_clip``: BinaryConnect's clip by another name, after each optimiser step."""
+    clip_latent_(weight, clip)

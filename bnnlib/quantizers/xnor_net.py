@@ -6,12 +6,12 @@ The paper binarises a weight as ``alpha * sign(W)`` with the mean absolute weigh
 *clamp* it to [-1, 1], and both stay in it (:class:`XnorProcedure`).
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, filter_mean, masked
+from bnnlib.quantizers.base import FilterScaledSign, Sign, binary_sign, filter_mean, masked
 
 
 class StrictSign(Sign):
@@ -32,23 +32,7 @@ class StrictSign(Sign):
         return masked(upstream, x, inclusive=False)
 
 
-class _FilterScaledSign(Quantizer):
-    """What the quantizers of this file share: alpha per filter times the sign."""
-
-    bits = 1
-
-    def __init__(self, *, zero: float = 1.0):
-        super().__init__()
-        if zero not in (0.0, 1.0):
-            raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
-        self.zero = zero
-
-    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.detach()
-        return binary_sign(x, self.zero), filter_mean(x.abs())
-
-
-class XnorSign(_FilterScaledSign):
+class XnorSign(FilterScaledSign):
     r"""The paper's binary weight: the sign times the mean absolute weight of its filter.
 
     Forward: :math:`q(W) = \alpha_o\,\mathrm{sign}(W)`, :math:`\alpha_o = \frac1n\sum|W_o|` (eqs. 5 and 6).
@@ -127,7 +111,38 @@ def procedure_gradient(weight: Tensor, upstream: Tensor, rule: Rule = "port", ze
     return diagonal.mul_(shrink * (n if rule == "allenai-sgd" else 1e9))
 
 
-class XnorProcedure(_FilterScaledSign):
+class CentredSign(FilterScaledSign):
+    r"""The binary weight of XNOR-Net's operator: what :class:`XnorProcedure` does, as one function of the weight.
+
+    Forward: :math:`\alpha_o\,\mathrm{sign}(\hat W)` with :math:`\hat W` the centred, clamped weight.
+
+    Gradient: :func:`procedure_gradient` by name, with respect to :math:`\hat W`; centring and clamping are not
+    differentiated.
+
+    Parameters: ``rule``; ``zero`` (the value of sign(0)). The procedure's centring persists in the latent weight: the
+    operator layers (:class:`bnnlib.layers.OperatorConv2d` and its kin) write it there, an ordinary layer with this
+    quantizer does not, and its trajectory differs from the first step on.
+
+    Source: as :class:`XnorProcedure`.
+    """
+
+    def __init__(self, rule: Rule = "port", *, zero: float = 1.0):
+        super().__init__(zero=zero)
+        if rule not in get_args(Rule):
+            raise ValueError(f"no rule {rule!r}; known: {', '.join(get_args(Rule))}")
+        self.rule = rule
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().codes(centred_clamped(x))
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        return procedure_gradient(centred_clamped(x), upstream, self.rule, self.zero)
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
+
+
+class XnorProcedure(CentredSign):
     r"""The procedure of the well-known codes *around* the optimiser step: centre, clamp, save, binarise; restore.
 
     Forward, in eval: :math:`\alpha_o\,\mathrm{sign}(\hat W)` with :math:`\hat W` the centred, clamped copy of W
@@ -146,15 +161,12 @@ class XnorProcedure(_FilterScaledSign):
     """
 
     def __init__(self, rule: Rule = "port", *, zero: float = 1.0):
-        super().__init__(zero=zero)
-        if rule not in ("port", "port-imagenet", "allenai-sgd", "allenai-adam"):
-            raise ValueError(f"no rule {rule!r}; known: port, port-imagenet, allenai-sgd, allenai-adam")
-        self.rule = rule
+        super().__init__(rule, zero=zero)
         self._latent: Tensor | None = None
         self._earlier: Tensor | None = None  # what earlier backward passes of the same step have left as gradient
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return super().codes(centred_clamped(x) if self._latent is None else self._latent)
+        return super().codes(x) if self._latent is None else FilterScaledSign.codes(self, self._latent)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -166,9 +178,6 @@ class XnorProcedure(_FilterScaledSign):
                 "backward pass, as bnnlib.fit does"
             )
         return x
-
-    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return procedure_gradient(centred_clamped(x), upstream, self.rule, self.zero)
 
     @torch.no_grad()
     def binarise_(self, weight: Tensor) -> None:
@@ -189,37 +198,3 @@ class XnorProcedure(_FilterScaledSign):
             if self._earlier is not None:
                 weight.grad += self._earlier
         self._latent = self._earlier = None
-
-    def extra_repr(self) -> str:
-        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
-
-
-class CentredSign(_FilterScaledSign):
-    r"""The binary weight of XNOR-Net's operator: what :class:`XnorProcedure` does, as one function of the weight.
-
-    Forward: :math:`\alpha_o\,\mathrm{sign}(\hat W)` with :math:`\hat W` the centred, clamped weight.
-
-    Gradient: :func:`procedure_gradient` by name, with respect to :math:`\hat W`; centring and clamping are not
-    differentiated.
-
-    Parameters: ``rule``; ``zero`` (the value of sign(0)). The procedure's centring persists in the latent weight: the
-    operator layers (:class:`bnnlib.layers.OperatorConv2d` and its kin) write it there, an ordinary layer with this
-    quantizer does not, and its trajectory differs from the first step on.
-
-    Source: as :class:`XnorProcedure`.
-    """
-
-    def __init__(self, rule: Rule = "port", *, zero: float = 1.0):
-        super().__init__(zero=zero)
-        if rule not in ("port", "port-imagenet", "allenai-sgd", "allenai-adam"):
-            raise ValueError(f"no rule {rule!r}; known: port, port-imagenet, allenai-sgd, allenai-adam")
-        self.rule = rule
-
-    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return super().codes(centred_clamped(x))
-
-    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return procedure_gradient(centred_clamped(x), upstream, self.rule, self.zero)
-
-    def extra_repr(self) -> str:
-        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
