@@ -40,6 +40,7 @@ _MODULES = {
     "quantizers",
     "report",
     "studies",
+    "torch_ops",
     "training",
 }
 

@@ -25,7 +25,7 @@ FLOORS = [
     {"packed.summary"},
     {"convert"},
     {"catalogue"},
-    {"layers", "losses"},
+    {"layers", "losses", "torch_ops"},
     {"quantizers", "data"},
     {"kernels", "files", "packed.layout"},
 ]

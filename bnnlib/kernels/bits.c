@@ -1,32 +1,5 @@
-/* What no instruction set changes: the layout of panels, the reference kernel, and which sets this processor has. */
+/* What no instruction set changes: layouts, row counts, and which sets this processor has. */
 #include "bits.h"
-
-#include <string.h>
-
-void bits_to_panels(const uint64_t *b, size_t rows, size_t columns, uint32_t *panels)
-{
-    const size_t words = bits_words(columns);
-    for (size_t first = 0; first < rows; first += BITS_PANEL)
-        for (size_t w = 0; w < words; w++, panels += 2 * BITS_PANEL)
-            for (size_t r = 0; r < BITS_PANEL; r++) {
-                const uint64_t word = first + r < rows ? b[(first + r) * words + w] : 0;
-                panels[r] = (uint32_t)word;
-                panels[BITS_PANEL + r] = (uint32_t)(word >> 32);
-            }
-}
-
-void bits_matmul_reference(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out)
-{
-    const size_t words = bits_words(columns);
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j++) {
-            int64_t differing = 0;
-            for (size_t w = 0; w < words; w++)
-                for (uint64_t x = a[i * words + w] ^ b[j * words + w]; x; x &= x - 1) /* clears the lowest set bit */
-                    differing++;
-            out[i * n + j] = (int32_t)((int64_t)columns - 2 * differing);
-        }
-}
 
 size_t bits_available(const bits_kernels *found[8])
 {
@@ -43,6 +16,53 @@ size_t bits_available(const bits_kernels *found[8])
         if (__builtin_cpu_supports("avx512vpopcntdq"))
             found[count++] = &bits_avx512_vpopcntdq;
     }
+#elif defined(__aarch64__)
+    found[count++] = &bits_neon; /* every aarch64 has it */
 #endif
     return count;
+}
+
+void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride, uint32_t *panels)
+{
+    for (size_t first = 0; first < rows; first += BITS_PANEL)
+        for (size_t w = 0; w < words; w++, panels += 2 * BITS_PANEL)
+            for (size_t r = 0; r < BITS_PANEL; r++) {
+                const uint64_t word = first + r < rows ? b[(first + r) * stride + w] : 0;
+                panels[r] = (uint32_t)word;
+                panels[BITS_PANEL + r] = (uint32_t)(word >> 32);
+            }
+}
+
+void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out)
+{
+    for (size_t r = 0; r < rows; r++, bits += bits_words(columns))
+        for (size_t k = 0; k < columns; k++)
+            *out++ = (int8_t)(2 * (int)(bits[k / 64] >> k % 64 & 1) - 1);
+}
+
+void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out)
+{
+    for (size_t r = 0; r < rows; r++, bits += bits_words(columns))
+        for (size_t k = 0; k < columns; k++)
+            *out++ = bits[k / 64] >> k % 64 & 1 ? 1.0f : -1.0f;
+}
+
+void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out)
+{
+    for (size_t r = 0; r < rows; r++) {
+        int32_t count = 0;
+        for (size_t w = 0; w < words; w++)
+            count += __builtin_popcountll(*bits++);
+        out[r] = count;
+    }
+}
+
+int bits_set_behind(const uint64_t *bits, size_t rows, size_t columns, size_t stride)
+{
+    if (columns % 64 == 0)
+        return 0;
+    uint64_t behind = 0;
+    for (size_t r = 0; r < rows; r++)
+        behind |= bits[r * stride + columns / 64];
+    return behind >> columns % 64 != 0;
 }

@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ SHAPES = [
     (13, 33, 700),
     (25, 64, 9000),
     (520, 40, 65),
+    (30, 70, 64),
 ]
 
 
@@ -91,9 +94,11 @@ def test_nan_is_refused_with_its_count():
         kernels.pack(x)
 
 
-@pytest.mark.parametrize("wrong", [np.ones((2, 2)), [[1.0]], np.ones((2, 2), np.int8)])
+@pytest.mark.parametrize(
+    "wrong", [np.ones((2, 2), np.float16), [[1.0]], np.ones((2, 2), np.int64), np.ones((2, 2), ">f4")]
+)
 def test_other_dtypes_are_refused_by_name(wrong):
-    with pytest.raises(TypeError, match="float32 NumPy array, received"):
+    with pytest.raises(TypeError, match="bool NumPy array, received"):
         kernels.pack(wrong)
 
 
@@ -132,7 +137,7 @@ def test_prepacked_weights_and_an_output_of_ones_own():
     with pytest.raises(ValueError, match="prepacked with 130 columns, but columns is 129"):
         kernels.matmul(kernels.pack(signs((5, 129), 7)), panels, 129)
     out.flags.writeable = False
-    with pytest.raises(ValueError, match=r"contiguous and writable with shape \(5, 40\)"):
+    with pytest.raises(ValueError, match=r"writable with shape \(5, 40\), received shape \(5, 40\), not writable"):
         kernels.matmul(a, panels, 130, out=out)
     with pytest.raises(TypeError, match="out must be an int32 array, received float64 array"):
         kernels.matmul(a, panels, 130, out=np.empty((5, 40)))
@@ -147,3 +152,170 @@ def test_the_environment_forces_an_instruction_set_and_an_unknown_one_is_named()
                            capture_output=True, text=True)  # fmt: skip
     assert "no instruction set 'mmx' on this processor; it has portable" in wrong.stderr
     assert kernels.info()["isa"] == SETS[-1]
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.bool_])
+def test_every_dtype_packs_as_numpy_packs_it(dtype, isa):
+    rng = np.random.default_rng(9)
+    for shape in ((5, 200), (3, 64), (4, 1), (2, 63), (0, 5), (5, 0)):
+        x = rng.integers(-2, 3, shape).astype(dtype)
+        with kernels.instruction_set(isa):
+            np.testing.assert_array_equal(kernels.pack(x), reference.pack(x))
+
+
+def test_rows_are_packed_and_multiplied_where_they_lie():
+    x = np.random.default_rng(10).standard_normal((9, 300)).astype(np.float32)
+    buffer = bytearray(4 * x.size + 1)
+    unaligned = np.frombuffer(buffer, np.float32, x.size, offset=1).reshape(x.shape)
+    unaligned[:] = x
+    for view in (x[:, :130], x[::-1], x[::3, 7:200], unaligned, np.broadcast_to(x[0], (4, 300))):
+        np.testing.assert_array_equal(kernels.pack(view), reference.pack(np.array(view)))
+    bits, b = kernels.pack(x), kernels.pack(x[:4])
+    expected = reference.matmul(bits, b, 300)
+    wide = np.zeros((9, 12), np.uint64)
+    wide[:, 3:8] = bits
+    np.testing.assert_array_equal(kernels.matmul(wide[:, 3:8], b, 300), expected)
+    np.testing.assert_array_equal(kernels.matmul(bits[::-2], b, 300), expected[::-2])
+    bits.flags.writeable = b.flags.writeable = False
+    np.testing.assert_array_equal(kernels.matmul(bits, b, 300), expected)
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_images_of_either_layout_pack_alike_and_come_back(groups, isa):
+    x = np.random.default_rng(11).standard_normal((2, 3 * 67 * 2, 5, 7)).astype(np.float32)
+    each = x.shape[1] // groups
+    with kernels.instruction_set(isa):
+        bits = kernels.pack_images(x, groups=groups)
+        last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        expected = reference.pack(last.reshape(-1, each)).reshape(2, 5, 7, -1)
+        np.testing.assert_array_equal(bits, expected)
+        np.testing.assert_array_equal(kernels.pack_images(last, "NHWC", groups=groups), expected)
+        np.testing.assert_array_equal(kernels.pack_images(x.astype(np.float64), groups=groups), expected)
+    signs_ = np.where(x >= 0, 1, -1)
+    np.testing.assert_array_equal(kernels.unpack_images(bits, x.shape[1], groups=groups), signs_)
+    np.testing.assert_array_equal(
+        kernels.unpack_images(bits, x.shape[1], "NHWC", groups=groups, dtype=np.float32), signs_.transpose(0, 2, 3, 1)
+    )
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(5, 3, 70), (1, 32, 64), (7, 33, 65), (40, 64, 200), (3, 100, 1), (2, 5, 0), (0, 3, 4)]
+)
+def test_thresholds_compare_the_sums_and_flips_reverse_them(m, n, k, isa):
+    rng = np.random.default_rng(12)
+    a, b = signs((m, k), 2), signs((n, k), 3)
+    thresholds, flips = rng.integers(-9, 10, n).astype(np.int32), rng.integers(0, 2, n).astype(bool)
+    thresholds[:2] = [np.iinfo(np.int32).min, np.iinfo(np.int32).max][: min(2, n)]
+    with kernels.instruction_set(isa):
+        bits = kernels.matmul_threshold(kernels.pack(a), kernels.pack(b), k, thresholds, flips)
+        plain = kernels.matmul_threshold(kernels.pack(a), kernels.pack(b), k, thresholds)
+    sums = (a.astype(np.int64) @ b.astype(np.int64).T).astype(np.int32)
+    np.testing.assert_array_equal(bits, reference.compare(sums, thresholds, flips))
+    np.testing.assert_array_equal(plain, reference.compare(sums, thresholds, np.zeros(n, bool)))
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_do_not_change_a_product(threads, isa):
+    a, b = kernels.pack(signs((90, 100), 5)), kernels.pack(signs((70, 100), 6))
+    with kernels.instruction_set(isa):
+        for rows in (1, 20, 90):
+            np.testing.assert_array_equal(
+                kernels.matmul(a[:rows], b, 100, threads=threads), reference.matmul(a[:rows], b, 100)
+            )
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(
+    ("bits_a", "signed_a", "bits_b", "signed_b"), [(2, False, 2, True), (1, False, 3, True), (4, True, 8, False)]
+)
+def test_products_of_codes_are_integer_products(bits_a, signed_a, bits_b, signed_b, isa):
+    rng = np.random.default_rng(13)
+
+    def codes(rows, bits, signed):
+        low = -(2 ** (bits - 1)) if signed else 0
+        return rng.integers(low, low + 2**bits, (rows, 333))
+
+    a, b = codes(21, bits_a, signed_a), codes(45, bits_b, signed_b)
+    with kernels.instruction_set(isa):
+        product = kernels.matmul_codes(
+            kernels.pack_codes(a, bits_a, signed=signed_a), kernels.pack_codes(b, bits_b, signed=signed_b)
+        )
+    np.testing.assert_array_equal(product, a @ b.T)
+
+
+def test_codes_out_of_range_and_sums_that_may_overflow_are_refused():
+    with pytest.raises(ValueError, match=r"2-bit signed codes lie in -2..1, received values in 0..2"):
+        kernels.pack_codes(np.array([[0, 2]]), signed=True)
+    with pytest.raises(TypeError, match="integer array, received float64"):
+        kernels.pack_codes(np.ones((2, 2)), signed=False)
+    with pytest.raises(ValueError, match=r"bits must lie in 1\.\.8, received 9"):
+        kernels.pack_codes(np.zeros((1, 1), int), 9, signed=False)
+    wide = kernels.pack_codes(np.zeros((1, 40_000), np.uint8), 8, signed=False)
+    with pytest.raises(ValueError, match="may not fit int32"):
+        kernels.matmul_codes(wide, wide)
+
+
+def test_the_naive_extension_multiplies_floats():
+    a, b = signs((5, 40)), signs((6, 40), 1)
+    np.testing.assert_array_equal(kernels.naive_matmul(a, b), a @ b.T)
+    with pytest.raises(TypeError, match="a must be a float32 array"):
+        kernels.naive_matmul(a.astype(np.float64), b)
+    with pytest.raises(ValueError, match=r"\(M, K\) and \(N, K\)"):
+        kernels.naive_matmul(a, b[:, 1:])
+
+
+def test_signs_are_packed_in_the_call():
+    x, b = np.random.default_rng(14).standard_normal((5, 100)).astype(np.float32), kernels.pack(signs((9, 100)))
+    np.testing.assert_array_equal(kernels.sign_matmul(x, b), kernels.matmul(kernels.pack(x), b, 100))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 5000])
+def test_numbers_of_threads_out_of_range_are_refused(threads):
+    bits = kernels.pack(signs((2, 8)))
+    with pytest.raises(ValueError, match=f"threads must lie in 1\\.\\.1024, received {threads}"):
+        kernels.matmul(bits, bits, 8, threads=threads)
+    with pytest.raises(TypeError, match="threads must be a whole number"):
+        kernels.matmul(bits, bits, 8, threads=1.5)
+
+
+def test_an_output_beyond_any_memory_is_refused_before_anything_is_written():
+    huge = np.broadcast_to(np.zeros((1, 1), np.uint64), (2**31, 1))
+    b = np.zeros((64, 1), np.uint64)
+    with pytest.raises(ValueError, match="more than a process can address"):
+        kernels.matmul(huge[:, :0], kernels.Panels(2**20, 0, np.zeros(0, np.uint32)), 0)
+    with pytest.raises((ValueError, MemoryError)):
+        kernels.matmul(np.broadcast_to(b[:1], (2**40, 1)), b, 64)
+
+
+def test_thresholds_of_other_dtypes_or_lengths_are_refused():
+    bits = kernels.pack(signs((2, 8)))
+    with pytest.raises(TypeError, match="thresholds must be an int32 array, received float64"):
+        kernels.matmul_threshold(bits, bits, 8, np.zeros(2))
+    with pytest.raises(ValueError, match=r"thresholds must have shape \(2,\)"):
+        kernels.matmul_threshold(bits, bits, 8, np.zeros(3, np.int32))
+    with pytest.raises(TypeError, match="flips must be a bool array"):
+        kernels.matmul_threshold(bits, bits, 8, np.zeros(2, np.int32), np.zeros(2))
+
+
+def test_the_gil_is_released_while_a_kernel_runs():
+    a = kernels.pack(signs((3000, 4000)))
+    seen = []
+
+    def count():
+        while not seen or seen[-1] is not None:
+            seen.append(time.perf_counter())
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=count)
+    with kernels.instruction_set("portable"):
+        thread.start()
+        begun = time.perf_counter()
+        kernels.matmul(a, a, 4000)
+        ended = time.perf_counter()
+    seen.append(None)
+    thread.join()
+    assert sum(begun < moment < ended for moment in seen if moment is not None) >= 2

@@ -1,0 +1,97 @@
+/* x86-64 with AVX2: carry-save adders, then a byte shuffle that looks up the counts of nibbles (Mula's method). */
+#include "way_out.h"
+
+#include <immintrin.h>
+
+#define TILE_ROWS 1
+#define LANES 8
+#define TOGETHER 2
+
+typedef __m256i vec;
+
+static inline vec load(const uint32_t *p) { return _mm256_load_si256((const __m256i *)p); }
+static inline void write(uint32_t *p, vec x) { _mm256_store_si256((__m256i *)p, x); }
+static inline vec broadcast(const bits_half *p) { return _mm256_set1_epi32((int)*p); }
+static inline vec zero(void) { return _mm256_setzero_si256(); }
+static inline vec differ(vec x, vec y) { return _mm256_xor_si256(x, y); }
+static inline vec add_lanes(vec x, vec y) { return _mm256_add_epi32(x, y); }
+static inline vec add_bytes(vec x, vec y) { return _mm256_add_epi8(x, y); }
+
+static inline vec carry_save(vec *sum, vec x, vec y)
+{
+    const vec half = _mm256_xor_si256(*sum, x);
+    const vec carry = _mm256_or_si256(_mm256_and_si256(*sum, x), _mm256_and_si256(half, y));
+    *sum = _mm256_xor_si256(half, y);
+    return carry;
+}
+
+static inline vec count_bytes(vec x)
+{
+    const vec table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, /* both 128-bit halves */
+                                       0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const vec nibble = _mm256_set1_epi8(0x0f);
+    const vec low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, nibble));
+    const vec high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble));
+    return _mm256_add_epi8(low, high);
+}
+
+static inline vec sum_bytes(vec x)
+{
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+}
+
+#include "carry_save.h"
+
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+{
+    (void)rows; /* 1, as a constant */
+    tile_of(1, a, begin, panel, way);
+}
+
+#include "strip.h"
+
+static inline uint64_t word_f32(const float *x, size_t *nans)
+{
+    uint64_t word = 0, undefined = 0;
+    for (size_t j = 0; j < 64; j += 8) {
+        const __m256 v = _mm256_loadu_ps(x + j);
+        word |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ)) << j;
+        undefined |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)) << j;
+    }
+    *nans += (size_t)_mm_popcnt_u64(undefined);
+    return word;
+}
+
+static inline uint64_t word_f64(const double *x, size_t *nans)
+{
+    uint64_t word = 0, undefined = 0;
+    for (size_t j = 0; j < 64; j += 4) {
+        const __m256d v = _mm256_loadu_pd(x + j);
+        word |= (uint64_t)(unsigned)_mm256_movemask_pd(_mm256_cmp_pd(v, _mm256_setzero_pd(), _CMP_GE_OQ)) << j;
+        undefined |= (uint64_t)(unsigned)_mm256_movemask_pd(_mm256_cmp_pd(v, v, _CMP_UNORD_Q)) << j;
+    }
+    *nans += (size_t)_mm_popcnt_u64(undefined);
+    return word;
+}
+
+static inline uint64_t word_i8(const int8_t *x)
+{
+    uint64_t negative = 0;
+    for (size_t j = 0; j < 64; j += 32)
+        negative |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_loadu_si256((const __m256i *)(x + j))) << j;
+    return ~negative;
+}
+
+static inline uint64_t word_bool(const uint8_t *x)
+{
+    uint64_t zeros = 0;
+    for (size_t j = 0; j < 64; j += 32) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(x + j));
+        zeros |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256())) << j;
+    }
+    return ~zeros;
+}
+
+#include "packing.h"
+
+const bits_kernels bits_avx2 = {"avx2", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, strip};

@@ -1,0 +1,113 @@
+"""What all kernels ask of their arguments, in words."""
+
+import math
+import operator
+
+import numpy as np
+
+from bnnlib.kernels import _kernels
+
+MAX_COLUMNS = 2**31 - 1  # a dot product of K signs lies in [-K, K] and is returned as int32
+MAX_THREADS = 1024
+
+# A call of a kernel may take less than a microsecond, and so these checks are written to cost little: comparing with a
+# dtype is several times faster than with a type, and one look at the flags serves all of them.
+UINT64, INT32 = np.dtype(np.uint64), np.dtype(np.int32)
+
+
+def words_per_row(columns: int) -> int:
+    """Words of 64 bits that a row of ``columns`` signs takes."""
+    return -(-columns // 64)
+
+
+def describe(x) -> str:
+    return f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
+
+
+def check_columns(columns: int) -> None:
+    if not 0 <= columns <= MAX_COLUMNS:
+        raise ValueError(f"columns must lie in 0..{MAX_COLUMNS} so that sums fit int32, received {columns}")
+
+
+def check_threads(threads: int) -> int:
+    try:
+        threads = operator.index(threads)
+    except TypeError:
+        raise TypeError(f"threads must be a whole number, received {threads!r}") from None
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must lie in 1..{MAX_THREADS}, received {threads}")
+    return threads
+
+
+def check_packed(name: str, bits: np.ndarray, columns: int) -> np.ndarray:
+    """A packed matrix whose words lie side by side within a row; copied only if they do not."""
+    if not isinstance(bits, np.ndarray) or bits.dtype != UINT64:
+        raise TypeError(f"{name} must be packed signs (uint64, from bnnlib.kernels.pack), received {describe(bits)}")
+    check_columns(columns)
+    if bits.ndim != 2 or bits.shape[1] != -(-columns // 64):
+        raise ValueError(
+            f"{name} must have shape (rows, {words_per_row(columns)}) for {columns} columns, received {bits.shape}"
+        )
+    bits = rows_in_place(bits)
+    if columns % 64 and _kernels.set_behind(bits, columns):
+        raise ValueError(f"{name} has bits set behind column {columns}: it was packed from a wider matrix")
+    return bits
+
+
+def rows_in_place(x: np.ndarray) -> np.ndarray:
+    """The matrix itself if a kernel can read it where it lies, else a copy: the kernels take any distance between rows
+    (of whole values), but the values of a row side by side and aligned."""
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x
+    size = x.itemsize
+    if x.flags.aligned and (x.shape[1] <= 1 or x.strides[1] == size) and x.strides[0] % size == 0 and x.strides[0] >= 0:
+        return x
+    return np.array(x, order="C", subok=False)
+
+
+def new(shape: tuple[int, ...], dtype, what: str = "the output") -> np.ndarray:
+    """An array to write into; a size that no memory holds is said in words."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size >= 2**47:
+        raise ValueError(f"{what} would have shape {shape}: {size:.3g} bytes, more than a process can address")
+    return np.empty(shape, dtype)
+
+
+def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:
+    if out is None:
+        return new(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        raise TypeError(f"out must be an {np.dtype(dtype)} array, received {describe(out)}")
+    if out.shape != shape or not out.flags.carray:  # contiguous, aligned and writable
+        state = "".join(
+            f", not {word}"
+            for word, holds in {
+                "contiguous": out.flags.c_contiguous, "aligned": out.flags.aligned, "writable": out.flags.writeable
+            }.items()
+            if not holds
+        )  # fmt: skip
+        raise ValueError(
+            f"out must be contiguous, aligned and writable with shape {shape}, received shape {out.shape}{state}"
+        )
+    return out
+
+
+def check_thresholds(thresholds: np.ndarray, flips: np.ndarray | None, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(thresholds, np.ndarray) or thresholds.dtype != np.int32:
+        raise TypeError(f"thresholds must be an int32 array, received {describe(thresholds)}")
+    if thresholds.shape != (outputs,):
+        raise ValueError(f"thresholds must have shape ({outputs},), one for each output, received {thresholds.shape}")
+    if flips is None:
+        flips = np.zeros(outputs, np.bool_)
+    elif not isinstance(flips, np.ndarray) or flips.dtype != np.bool_:
+        raise TypeError(f"flips must be a bool array, received {describe(flips)}")
+    elif flips.shape != (outputs,):
+        raise ValueError(f"flips must have shape ({outputs},), one for each output, received {flips.shape}")
+    return np.ascontiguousarray(thresholds), np.ascontiguousarray(flips).view(np.uint8)
+
+
+def aligned_panels(values: int) -> np.ndarray:
+    """Room for panels: uint32, zeros, the first at an address divisible by 64."""
+    room = np.zeros(values + 16, np.uint32)
+    start = -room.ctypes.data % 64 // 4
+    return room[start : start + values]

@@ -1,0 +1,227 @@
+"""Convolution of packed images with packed filters."""
+
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnnlib.kernels import _kernels
+from bnnlib.kernels.checks import (
+    check_columns,
+    check_out,
+    check_threads,
+    check_thresholds,
+    describe,
+    new,
+    words_per_row,
+)  # fmt: skip
+from bnnlib.kernels.packing import pack
+from bnnlib.kernels.products import _panels
+
+__all__ = ["Filters", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "prepack_filters"]
+
+Pair = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The binary filters of a convolution, ready for use; made by :func:`prepack_filters`.
+
+    Attributes:
+        filters: number of filters O, over all groups.
+        channels: input channels C, over all groups.
+        groups: G.
+        kernel: height and width; a 1-D filter has height 1.
+        spatial: 1 or 2 dimensions.
+        panels: the filters of each group in panels; uint32.
+        tap_sums: int32, for each group and tap the sum of each filter's weights, for padding with zeros.
+    """
+
+    filters: int
+    channels: int
+    groups: int
+    kernel: tuple[int, int]
+    spatial: int
+    panels: np.ndarray
+    tap_sums: np.ndarray
+
+
+def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
+    """Packs the signs of a convolution's weights.
+
+    Args:
+        weights: float32, float64, int8 or bool (see :func:`pack`), shape (O, C / groups, height, width) or, for one
+            dimension, (O, C / groups, length).
+        groups: must divide O.
+
+    Raises:
+        TypeError, ValueError: another dtype, shape or number of groups, or a NaN.
+    """
+    if not isinstance(weights, np.ndarray):
+        raise TypeError(f"weights must be a NumPy array, received {describe(weights)}")
+    if weights.ndim not in (3, 4) or 0 in weights.shape:
+        raise ValueError(
+            f"weights must have shape (O, C / groups, height, width) or (O, C / groups, length), none of them 0, "
+            f"received {weights.shape}"
+        )
+    spatial = weights.ndim - 2
+    if spatial == 1:
+        weights = weights[:, :, None]
+    outputs, each, height, width = weights.shape
+    if groups < 1 or outputs % groups:
+        raise ValueError(f"groups must divide the {outputs} filters, received {groups}")
+    check_columns(each * height * width)
+    taps, words = height * width, words_per_row(each)
+    rows = pack(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)).reshape(outputs * taps, each))
+    panels = _panels(rows.reshape(groups, outputs // groups, taps * words))
+    ones = np.empty(outputs * taps, np.int32)
+    _kernels.count_rows(rows, ones)
+    sums = (2 * ones - each).reshape(groups, outputs // groups, taps).transpose(0, 2, 1)
+    tap_sums = np.zeros((groups, taps, -(-(outputs // groups) // 32) * 32), np.int32)
+    tap_sums[..., : outputs // groups] = sums
+    return Filters(outputs, each * groups, groups, (height, width), spatial, panels, tap_sums.reshape(-1))
+
+
+def conv2d(
+    x: np.ndarray,
+    filters: Filters,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    *,
+    pad_value: int = 0,
+    out: np.ndarray | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """Two-dimensional convolution (cross-correlation, as in ``torch.nn.functional.conv2d``) of packed images.
+
+    Args:
+        x: uint64, shape (N, H, W, words), from :func:`pack_images` with the filters' groups.
+        filters: from :func:`prepack_filters`.
+        stride, padding, dilation: a number, or one for height and one for width.
+        pad_value: what stands in the padding: 0 (exact, as PyTorch pads), +1 (as larq's ``pad_values=1``) or -1.
+        out: int32, shape (N, OH, OW, O), to write into.
+        threads: that share the work.
+
+    Returns:
+        int32, shape (N, OH, OW, O), channels last: the exact sums.
+
+    Raises:
+        TypeError, ValueError: an argument has another dtype or shape, or the filter does not fit into the padded image.
+    """
+    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, None, out, threads)
+
+
+def conv2d_threshold(
+    x: np.ndarray,
+    filters: Filters,
+    thresholds: np.ndarray,
+    flips: np.ndarray | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    *,
+    pad_value: int = 0,
+    threads: int = 1,
+) -> np.ndarray:
+    """A convolution compared and packed again on its way out: see :func:`conv2d` and :func:`matmul_threshold`.
+
+    Returns:
+        uint64, shape (N, OH, OW, ceil(O / 64)): packed images for the next layer (of one group).
+    """
+    compare = check_thresholds(thresholds, flips, filters.filters)
+    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, compare, None, threads)
+
+
+def conv1d(
+    x: np.ndarray,
+    filters: Filters,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    *,
+    pad_value: int = 0,
+    threads: int = 1,
+) -> np.ndarray:
+    """As :func:`conv2d` in one dimension: uint64 (N, L, words) to int32 (N, OL, O)."""
+    geometry = (1, stride), (0, padding), (1, dilation)
+    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, None, threads)[:, 0]
+
+
+def conv1d_threshold(
+    x: np.ndarray,
+    filters: Filters,
+    thresholds: np.ndarray,
+    flips: np.ndarray | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    *,
+    pad_value: int = 0,
+    threads: int = 1,
+) -> np.ndarray:
+    """As :func:`conv2d_threshold` in one dimension: uint64 (N, L, words) to (N, OL, ceil(O / 64))."""
+    compare = check_thresholds(thresholds, flips, filters.filters)
+    geometry = (1, stride), (0, padding), (1, dilation)
+    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, compare, None, threads)[:, 0]
+
+
+def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare, out, threads):
+    if filters.spatial != spatial:
+        raise ValueError(f"the filters are of a {filters.spatial}-D convolution: use conv{filters.spatial}d")
+    each, groups = filters.channels // filters.groups, filters.groups
+    if x.shape[3] != groups * words_per_row(each):
+        raise ValueError(
+            f"x must have {groups * words_per_row(each)} words to a pixel ({groups} groups of {each} channels; "
+            f"pack_images(..., groups={groups})), received shape {x.shape}"
+        )
+    if pad_value not in (-1, 0, 1):
+        raise ValueError(f"pad_value must be -1, 0 or 1, received {pad_value!r}")
+    stride, dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
+    padding = _pair("padding", padding, 0)
+    padded = [x.shape[1 + i] + 2 * padding[i] for i in range(2)]
+    covered = [dilation[i] * (filters.kernel[i] - 1) + 1 for i in range(2)]
+    if covered[0] > padded[0] or covered[1] > padded[1]:
+        raise ValueError(
+            f"the filter covers {tuple(covered)} but the padded image is {tuple(padded)}: nothing to compute"
+        )
+    if 8 * x.shape[0] * padded[0] * padded[1] * x.shape[3] >= 2**47:
+        raise ValueError(f"{x.shape[0]} padded images of {tuple(padded)} are more than a process can address")
+    if _kernels.set_behind(np.ascontiguousarray(x).reshape(-1, words_per_row(each)), each):
+        raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
+    size = [(padded[i] - covered[i]) // stride[i] + 1 for i in range(2)]
+    shape = (groups, each, filters.filters // groups, *filters.kernel, *stride, *dilation, *padding, pad_value)
+    threads = check_threads(threads)
+    in_words = compare is not None and (groups == 1 or filters.filters // groups % 64 == 0)
+    if in_words:
+        out = new((x.shape[0], *size, words_per_row(filters.filters)), np.uint64)
+    else:
+        out = check_out(out, (x.shape[0], *size, filters.filters), np.int32)
+    thresholds, flips = compare if in_words else (None, None)
+    _kernels.convolve(x, shape, filters.panels, filters.tap_sums, thresholds, flips, out, threads)
+    if compare is not None and not in_words:  # a word would hold filters of two groups: packed in a second pass
+        bits = (out >= compare[0]) != compare[1].astype(bool)
+        out = pack(bits.reshape(-1, filters.filters)).reshape(*out.shape[:3], -1)
+    return out
+
+
+def _images(x, spatial: int) -> np.ndarray:
+    """Packed images in place, or signals as images of height 1."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.uint64:
+        raise TypeError(f"x must be packed (uint64, from bnnlib.kernels.pack_images), received {describe(x)}")
+    if x.ndim != spatial + 2:
+        wanted = "(N, H, W, words)" if spatial == 2 else "(N, L, words)"
+        raise ValueError(f"x must have shape {wanted}, received {x.shape}")
+    x = x if spatial == 2 else x[:, None]
+    return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C", subok=False)
+
+
+def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
+    try:
+        first, second = (value, value) if not isinstance(value, tuple) else value
+        pair = operator.index(first), operator.index(second)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a whole number or a pair of them, received {value!r}") from None
+    if min(pair) < least or max(pair) >= 2**31:
+        raise ValueError(f"{name} must lie in {least}..{2**31 - 1}, received {value!r}")
+    return pair

@@ -1,0 +1,96 @@
+/* aarch64: NEON, which every such processor has. It counts the bits of bytes in one instruction; carry-save adders still
+ * halve what is left to count and to add up. */
+#include "way_out.h"
+
+#include <arm_neon.h>
+
+#define TILE_ROWS 2
+#define LANES 4
+#define TOGETHER 2
+
+typedef uint32x4_t vec;
+
+static inline vec load(const uint32_t *p) { return vld1q_u32(p); }
+static inline void write(uint32_t *p, vec x) { vst1q_u32(p, x); }
+static inline vec broadcast(const bits_half *p) { return vdupq_n_u32(*p); }
+static inline vec zero(void) { return vdupq_n_u32(0); }
+static inline vec differ(vec x, vec y) { return veorq_u32(x, y); }
+static inline vec add_lanes(vec x, vec y) { return vaddq_u32(x, y); }
+static inline vec sum_bytes(vec x) { return vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u32(x))); }
+static inline vec count_bytes(vec x) { return vreinterpretq_u32_u8(vcntq_u8(vreinterpretq_u8_u32(x))); }
+
+static inline vec add_bytes(vec x, vec y)
+{
+    return vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(x), vreinterpretq_u8_u32(y)));
+}
+
+static inline vec carry_save(vec *sum, vec x, vec y)
+{
+    const vec half = veorq_u32(*sum, x), carry = vbslq_u32(half, y, x); /* where sum and x differ y decides, else either */
+    *sum = veorq_u32(half, y);
+    return carry;
+}
+
+#include "carry_save.h"
+
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+{
+    if (rows == 2)
+        tile_of(2, a, begin, panel, way);
+    else
+        tile_of(1, a, begin, panel, way);
+}
+
+#include "strip.h"
+
+/* Lanes of ones or zeros, each masked to the bit of its place, add up to a byte of eight bits. */
+static inline uint64_t eight(uint16x8_t lanes)
+{
+    static const uint16_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    return vaddvq_u16(vandq_u16(lanes, vld1q_u16(places)));
+}
+
+static inline uint64_t word_f32(const float *x, size_t *nans)
+{
+    const float32x4_t zeros = vdupq_n_f32(0.0f);
+    uint64_t word = 0, defined = 0;
+    for (size_t j = 0; j < 64; j += 8) {
+        const float32x4_t low = vld1q_f32(x + j), high = vld1q_f32(x + j + 4);
+        word |= eight(vcombine_u16(vmovn_u32(vcgeq_f32(low, zeros)), vmovn_u32(vcgeq_f32(high, zeros)))) << j;
+        defined |= eight(vcombine_u16(vmovn_u32(vceqq_f32(low, low)), vmovn_u32(vceqq_f32(high, high)))) << j;
+    }
+    *nans += (size_t)__builtin_popcountll(~defined);
+    return word;
+}
+
+static inline uint64_t word_f64(const double *x, size_t *nans)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < 64; j++) { /* rare: left to the compiler */
+        word |= (uint64_t)(x[j] >= 0.0) << j;
+        *nans += x[j] != x[j];
+    }
+    return word;
+}
+
+static inline uint64_t word_i8(const int8_t *x)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < 64; j += 8)
+        word |= eight(vreinterpretq_u16_s16(vmovl_s8(vreinterpret_s8_u8(vcgez_s8(vld1_s8(x + j)))))) << j;
+    return word;
+}
+
+static inline uint64_t word_bool(const uint8_t *x)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < 64; j += 8) {
+        const uint8x8_t set = vtst_u8(vld1_u8(x + j), vdup_n_u8(0xff));
+        word |= eight(vreinterpretq_u16_s16(vmovl_s8(vreinterpret_s8_u8(set)))) << j;
+    }
+    return word;
+}
+
+#include "packing.h"
+
+const bits_kernels bits_neon = {"neon", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, strip};

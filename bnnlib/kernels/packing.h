@@ -1,0 +1,121 @@
+/* Packing, the same for every instruction set but for the 64 comparisons of a full word.
+ *
+ * An including file defines, before including:
+ *   word_f32(x, nans), word_f64(x, nans)   the word of 64 values; NaNs are added to *nans
+ *   word_i8(x), word_bool(x)
+ * and gets pack_f32(), pack_f64(), pack_i8(), pack_bool() and pack_channels_f32(). */
+#include "bits.h"
+
+static inline uint64_t few_f32(const float *x, size_t count, size_t *nans)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < count; j++) {
+        word |= (uint64_t)(x[j] >= 0.0f) << j;
+        *nans += x[j] != x[j];
+    }
+    return word;
+}
+
+static inline uint64_t few_f64(const double *x, size_t count, size_t *nans)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < count; j++) {
+        word |= (uint64_t)(x[j] >= 0.0) << j;
+        *nans += x[j] != x[j];
+    }
+    return word;
+}
+
+static inline uint64_t few_i8(const int8_t *x, size_t count)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < count; j++)
+        word |= (uint64_t)(x[j] >= 0) << j;
+    return word;
+}
+
+static inline uint64_t few_bool(const uint8_t *x, size_t count)
+{
+    uint64_t word = 0;
+    for (size_t j = 0; j < count; j++)
+        word |= (uint64_t)(x[j] != 0) << j;
+    return word;
+}
+
+static size_t pack_f32(const float *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out)
+{
+    size_t nans = 0;
+    for (size_t r = 0; r < rows; r++, x += stride) {
+        for (size_t w = 0; w < columns / 64; w++)
+            *out++ = word_f32(x + 64 * w, &nans);
+        if (columns % 64)
+            *out++ = few_f32(x + columns / 64 * 64, columns % 64, &nans);
+    }
+    return nans;
+}
+
+static size_t pack_f64(const double *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out)
+{
+    size_t nans = 0;
+    for (size_t r = 0; r < rows; r++, x += stride) {
+        for (size_t w = 0; w < columns / 64; w++)
+            *out++ = word_f64(x + 64 * w, &nans);
+        if (columns % 64)
+            *out++ = few_f64(x + columns / 64 * 64, columns % 64, &nans);
+    }
+    return nans;
+}
+
+static void pack_i8(const int8_t *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out)
+{
+    for (size_t r = 0; r < rows; r++, x += stride) {
+        for (size_t w = 0; w < columns / 64; w++)
+            *out++ = word_i8(x + 64 * w);
+        if (columns % 64)
+            *out++ = few_i8(x + columns / 64 * 64, columns % 64);
+    }
+}
+
+static void pack_bool(const uint8_t *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out)
+{
+    for (size_t r = 0; r < rows; r++, x += stride) {
+        for (size_t w = 0; w < columns / 64; w++)
+            *out++ = word_bool(x + 64 * w);
+        if (columns % 64)
+            *out++ = few_bool(x + columns / 64 * 64, columns % 64);
+    }
+}
+
+/* Sixteen pixels at a time keep their words in registers while the channels pass; the compiler makes vectors of it. */
+#define PIXELS 16
+
+static size_t pack_channels_f32(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
+                                size_t out_stride)
+{
+    size_t nans = 0;
+    for (size_t p = 0; p < pixels; p += PIXELS)
+        for (size_t half = 0; half < 2 * bits_words(channels); half++) {
+            const size_t first = 32 * half, some = pixels - p < PIXELS ? pixels - p : PIXELS;
+            const size_t end = channels < first + 32 ? channels : first + 32; /* may lie before first: an empty half */
+            uint32_t word[PIXELS] = {0}, undefined[PIXELS] = {0};
+            for (size_t c = first; c < end; c++) {
+                const float *row = x + c * stride + p;
+                const uint32_t bit = (uint32_t)1 << (c - first);
+                if (some == PIXELS)
+                    for (size_t i = 0; i < PIXELS; i++) {
+                        word[i] |= row[i] >= 0.0f ? bit : 0;
+                        undefined[i] += row[i] != row[i];
+                    }
+                else
+                    for (size_t i = 0; i < some; i++) {
+                        word[i] |= row[i] >= 0.0f ? bit : 0;
+                        undefined[i] += row[i] != row[i];
+                    }
+            }
+            for (size_t i = 0; i < some; i++) {
+                ((bits_half *)(out + (p + i) * out_stride))[half] = word[i];
+                nans += undefined[i];
+            }
+        }
+    return nans;
+}

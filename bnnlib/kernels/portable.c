@@ -1,0 +1,61 @@
+/* The portable kernels: C11 and the vectors of GNU C, which every compiler of ours turns into what its target has (SSE2 on
+ * any x86-64, NEON, or plain words); the fallback everywhere. */
+#include "way_out.h"
+
+#define TILE_ROWS 1
+#define LANES 4
+#define TOGETHER 2
+
+typedef uint32_t vec __attribute__((vector_size(16), may_alias));
+
+static inline vec load(const uint32_t *p) { return *(const vec *)p; }
+static inline void write(uint32_t *p, vec x) { *(vec *)p = x; }
+static inline vec broadcast(const bits_half *p) { return (vec){*p, *p, *p, *p}; }
+static inline vec zero(void) { return (vec){0, 0, 0, 0}; }
+static inline vec differ(vec x, vec y) { return x ^ y; }
+static inline vec add_lanes(vec x, vec y) { return x + y; }
+static inline vec add_bytes(vec x, vec y) { return x + y; } /* no byte overflows into the next: see STEPS_A_BYTE */
+
+static inline vec carry_save(vec *sum, vec x, vec y)
+{
+    const vec half = *sum ^ x, carry = (*sum & x) | (half & y);
+    *sum = half ^ y;
+    return carry;
+}
+
+/* Hacker's Delight, section 5-1: sums in pairs, nibbles, bytes. */
+static inline vec count_bytes(vec x)
+{
+    x = x - ((x >> 1) & 0x55555555u);
+    x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+    return (x + (x >> 4)) & 0x0f0f0f0fu;
+}
+
+static inline vec sum_bytes(vec x)
+{
+    x = (x & 0x00ff00ffu) + ((x >> 8) & 0x00ff00ffu);
+    return (x & 0xffffu) + (x >> 16);
+}
+
+#include "carry_save.h"
+
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+{
+    (void)rows; /* 1, as a constant */
+    tile_of(1, a, begin, panel, way);
+}
+
+#include "strip.h"
+
+static inline uint64_t few_f32(const float *x, size_t count, size_t *nans);
+static inline uint64_t few_f64(const double *x, size_t count, size_t *nans);
+static inline uint64_t few_i8(const int8_t *x, size_t count);
+static inline uint64_t few_bool(const uint8_t *x, size_t count);
+static inline uint64_t word_f32(const float *x, size_t *nans) { return few_f32(x, 64, nans); }
+static inline uint64_t word_f64(const double *x, size_t *nans) { return few_f64(x, 64, nans); }
+static inline uint64_t word_i8(const int8_t *x) { return few_i8(x, 64); }
+static inline uint64_t word_bool(const uint8_t *x) { return few_bool(x, 64); }
+
+#include "packing.h"
+
+const bits_kernels bits_portable = {"portable", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, strip};

@@ -1,0 +1,253 @@
+"""Products of packed matrices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnnlib.kernels import _kernels
+from bnnlib.kernels.checks import (
+    INT32,
+    MAX_COLUMNS,
+    aligned_panels,
+    check_out,
+    check_packed,
+    check_threads,
+    check_thresholds,
+    describe,
+    new,
+    words_per_row,
+)  # fmt: skip
+from bnnlib.kernels.packing import pack
+
+__all__ = [
+    "Codes", "Panels", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack_codes", "prepack",
+    "sign_matmul",
+]  # fmt: skip
+
+_PANEL = 32  # rows of a panel: bits.h
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A packed matrix in the layout that products want as their second operand; made by :func:`prepack`.
+
+    Attributes:
+        rows, columns: N and K of the matrix.
+        values: its words, 32 rows interleaved; uint32, the first value at an address divisible by 64.
+    """
+
+    rows: int
+    columns: int
+    values: np.ndarray
+
+
+def _panels(packed: np.ndarray) -> np.ndarray:
+    """One matrix after the other: uint64 (matrices, N, words) to the values of their panels."""
+    matrices, rows, words = packed.shape
+    size = -(-rows // _PANEL) * _PANEL * 2 * words
+    panels = aligned_panels(matrices * size)
+    for i in range(matrices):
+        _kernels.to_panels(np.ascontiguousarray(packed[i]), panels[i * size : (i + 1) * size])
+    return panels
+
+
+def prepack(b: np.ndarray, columns: int) -> Panels:
+    """Prepares a packed sign matrix for many products: weights, which stay while activations come and go.
+
+    Args:
+        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`.
+        columns: K, the number of signs in a row.
+
+    Raises:
+        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K.
+    """
+    b = check_packed("b", b, columns)
+    return Panels(b.shape[0], columns, _panels(b[None]))
+
+
+def matmul(
+    a: np.ndarray, b: np.ndarray | Panels, columns: int, *, out: np.ndarray | None = None, threads: int = 1
+) -> np.ndarray:
+    """The product A Bᵀ of two packed sign matrices.
+
+    Args:
+        a: uint64, shape (M, ceil(K / 64)), from :func:`pack`.
+        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
+        columns: K, the number of signs in a row.
+        out: int32, shape (M, N), contiguous and writable, to write into.
+        threads: that share the work.
+
+    Returns:
+        int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
+
+    Raises:
+        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K.
+    """
+    a = check_packed("a", a, columns)
+    b = _as_panels(b, columns)
+    out = check_out(out, (a.shape[0], b.rows), INT32)
+    _kernels.matmul(a, b.values, columns, out, check_threads(threads))
+    return out
+
+
+def sign_matmul(
+    x: np.ndarray, b: np.ndarray | Panels, *, out: np.ndarray | None = None, threads: int = 1
+) -> np.ndarray:
+    """The product sign(X) Bᵀ with the packing of the activations in the call: ``matmul(pack(x), b, K)``.
+
+    Args:
+        x: a real matrix (M, K), see :func:`pack`.
+        b, out, threads: as for :func:`matmul`.
+    """
+    return matmul(pack(x), b, x.shape[1], out=out, threads=threads)
+
+
+def matmul_threshold(
+    a: np.ndarray,
+    b: np.ndarray | Panels,
+    columns: int,
+    thresholds: np.ndarray,
+    flips: np.ndarray | None = None,
+    *,
+    out: np.ndarray | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """The product of packed signs, compared and packed again on its way out: what a binary layer with batch norm and
+    sign hands to the next one. The sums never reach memory.
+
+    Args:
+        a, b, columns, threads: as for :func:`matmul`.
+        thresholds: int32, shape (N,). Bit n of a row is 1 where the sum is ``>= thresholds[n]``.
+        flips: bool, shape (N,): where true the bit is reversed, as a negative scale needs it: ``sum < thresholds[n]``.
+        out: uint64, shape (M, ceil(N / 64)), to write into.
+
+    Returns:
+        uint64, shape (M, ceil(N / 64)).
+
+    Raises:
+        TypeError, ValueError: as :func:`matmul`, or thresholds and flips of another dtype or shape.
+    """
+    a = check_packed("a", a, columns)
+    b = _as_panels(b, columns)
+    thresholds, flips = check_thresholds(thresholds, flips, b.rows)
+    out = check_out(out, (a.shape[0], words_per_row(b.rows)), np.uint64)
+    if columns == 0:  # every sum is 0
+        out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
+    else:
+        _kernels.matmul_threshold(a, b.values, columns, thresholds, flips, out, check_threads(threads))
+    return out
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A matrix of small integers as bit planes; made by :func:`pack_codes`.
+
+    Attributes:
+        columns: K.
+        weights: int32, what a bit of each plane counts: 1, 2, 4 ..., for signed codes minus the last (two's complement).
+        planes: uint64, shape (planes, rows, ceil(K / 64)).
+        panels: the planes as second operands of products.
+        sums: int32, the sum of each row's codes.
+    """
+
+    columns: int
+    weights: np.ndarray
+    planes: np.ndarray
+    panels: np.ndarray
+    sums: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        return self.planes.shape[1]
+
+    @property
+    def largest(self) -> int:
+        """The largest absolute value that the planes can hold."""
+        positive, negative = int(self.weights.clip(min=0).sum()), int(self.weights.clip(max=0).sum())
+        return max(positive, -negative)
+
+
+def pack_codes(codes: np.ndarray, bits: int = 2, *, signed: bool) -> Codes:
+    """Splits integer codes into bit planes.
+
+    Args:
+        codes: any integer dtype, shape (M, K): 0 .. 2^bits - 1, or, signed, -2^(bits - 1) .. 2^(bits - 1) - 1.
+        bits: 1 .. 8.
+        signed: two's complement, as for LSQ's weights; unsigned for its activations.
+
+    Raises:
+        TypeError: the codes are no integer array.
+        ValueError: codes out of that range, or of another shape.
+    """
+    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
+        raise TypeError(f"codes must be an integer array, received {describe(codes)}")
+    if not 1 <= bits <= 8:
+        raise ValueError(f"bits must lie in 1..8, received {bits}")
+    if codes.ndim != 2:
+        raise ValueError(f"pack_codes takes a matrix (M, K), received shape {codes.shape}")
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    if codes.size and (codes.min() < low or codes.max() > high):
+        kind = "signed" if signed else "unsigned"
+        raise ValueError(
+            f"{bits}-bit {kind} codes lie in {low}..{high}, received values in {codes.min()}..{codes.max()}"
+        )
+    weights = 2 ** np.arange(bits, dtype=np.int32)
+    weights[-1] *= -1 if signed else 1
+    raw = codes.astype(np.int16)
+    planes = np.stack([pack((raw >> p & 1).astype(np.bool_)) for p in range(bits)])
+    return Codes(codes.shape[1], weights, planes, _panels(planes), raw.sum(axis=1, dtype=np.int64).astype(np.int32))
+
+
+def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
+    """The product A Bᵀ of two matrices of codes, exact: a product of bits for each pair of planes (methods of DoReFa,
+    Zhou et al. 2016, eq. 3).
+
+    Args:
+        a, b: from :func:`pack_codes`, (M, K) and (N, K); their bits may differ.
+        out: int32, shape (M, N), to write into.
+        threads: that share the work.
+
+    Raises:
+        ValueError: K differs, or K times the largest codes does not fit int32.
+    """
+    if a.columns != b.columns:
+        raise ValueError(f"a has {a.columns} columns, b has {b.columns}")
+    if a.columns * a.largest * b.largest > MAX_COLUMNS:
+        raise ValueError(
+            f"sums of {a.columns} products of up to {a.largest} x {b.largest} may not fit int32; split the columns"
+        )
+    out = check_out(out, (a.rows, b.rows), np.int32)
+    threads = check_threads(threads)
+    _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
+    return out
+
+
+def naive_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: the first extension that one writes, and
+    what the course measures the others against.
+
+    Args:
+        a, b: float32, shapes (M, K) and (N, K).
+
+    Returns:
+        float32, shape (M, N); sums of signs are exact up to K = 2^24.
+
+    Raises:
+        TypeError, ValueError: other dtypes, or shapes that do not fit.
+    """
+    for name, x in (("a", a), ("b", b)):
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            raise TypeError(f"{name} must be a float32 array, received {describe(x)}")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"shapes (M, K) and (N, K) are wanted, received {a.shape} and {b.shape}")
+    out = new((a.shape[0], b.shape[0]), np.float32)
+    _kernels.naive_matmul(np.ascontiguousarray(a), np.ascontiguousarray(b), out)
+    return out
+
+
+def _as_panels(b: np.ndarray | Panels, columns: int) -> Panels:
+    if type(b) is not Panels:
+        return prepack(b, columns)
+    if b.columns != columns:
+        raise ValueError(f"b was prepacked with {b.columns} columns, but columns is {columns}")
+    return b

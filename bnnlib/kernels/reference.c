@@ -1,0 +1,80 @@
+/* Every function by its definition, one loop for each index and one bit at a time: slow, and what the others must equal. */
+#include "bits.h"
+
+#include <string.h>
+
+static int bit(const uint64_t *row, size_t k) { return (int)(row[k / 64] >> k % 64 & 1); }
+static int sign(const uint64_t *row, size_t k) { return 2 * bit(row, k) - 1; }
+
+void bits_reference_pack(const float *x, size_t rows, size_t columns, uint64_t *out)
+{
+    memset(out, 0, rows * bits_words(columns) * sizeof *out);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t k = 0; k < columns; k++)
+            if (x[r * columns + k] >= 0.0f)
+                out[r * bits_words(columns) + k / 64] |= (uint64_t)1 << k % 64;
+}
+
+void bits_reference_matmul(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out)
+{
+    const size_t words = bits_words(columns);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            int64_t sum = 0;
+            for (size_t k = 0; k < columns; k++)
+                sum += sign(a + i * words, k) * sign(b + j * words, k);
+            out[i * n + j] = (int32_t)sum;
+        }
+}
+
+void bits_reference_planes(const uint64_t *a, const bits_planes *a_planes, const uint64_t *b, const bits_planes *b_planes,
+                           size_t m, size_t n, size_t columns, int32_t *out)
+{
+    const size_t words = bits_words(columns);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            int64_t sum = 0;
+            for (size_t k = 0; k < columns; k++) {
+                int64_t left = 0, right = 0;
+                for (size_t p = 0; p < a_planes->count; p++)
+                    left += a_planes->weights[p] * bit(a + (p * m + i) * words, k);
+                for (size_t p = 0; p < b_planes->count; p++)
+                    right += b_planes->weights[p] * bit(b + (p * n + j) * words, k);
+                sum += left * right;
+            }
+            out[i * n + j] = (int32_t)sum;
+        }
+}
+
+void bits_reference_convolve(const bits_convolution *c, const uint64_t *x, const uint64_t *filters, int32_t *out)
+{
+    const size_t words = bits_words(c->channels), heights = bits_convolution_size(c, 0), widths = bits_convolution_size(c, 1);
+    for (size_t image = 0; image < c->images; image++)
+        for (size_t i = 0; i < heights; i++)
+            for (size_t j = 0; j < widths; j++)
+                for (size_t f = 0; f < c->groups * c->filters; f++) {
+                    int64_t sum = 0;
+                    for (size_t u = 0; u < c->kernel[0]; u++)
+                        for (size_t v = 0; v < c->kernel[1]; v++) {
+                            const size_t tap = (f * c->kernel[0] + u) * c->kernel[1] + v, group = f / c->filters;
+                            /* above or left of the image it wraps around and is too large */
+                            const size_t row = i * c->stride[0] + u * c->dilation[0] - c->padding[0];
+                            const size_t column = j * c->stride[1] + v * c->dilation[1] - c->padding[1];
+                            const int inside = row < c->height && column < c->width;
+                            const uint64_t *pixel =
+                                inside ? x + (((image * c->height + row) * c->width + column) * c->groups + group) * words : NULL;
+                            for (size_t k = 0; k < c->channels; k++)
+                                sum += (inside ? sign(pixel, k) : c->pad_value) * sign(filters + tap * words, k);
+                        }
+                    *out++ = (int32_t)sum;
+                }
+}
+
+void bits_reference_compare(const int32_t *values, size_t rows, size_t n, const bits_thresholds *compare, uint64_t *out)
+{
+    memset(out, 0, rows * bits_words(n) * sizeof *out);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < n; j++)
+            if ((values[r * n + j] >= compare->thresholds[j]) != (compare->flips && compare->flips[j]))
+                out[r * bits_words(n) + j / 64] |= (uint64_t)1 << j % 64;
+}

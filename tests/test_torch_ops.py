@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from bnnlib import kernels, torch_ops
+
+
+def net(x, panels):
+    return torch_ops.matmul(torch_ops.pack(x), panels, 24, 70).float() * 0.5
+
+
+def test_operators_equal_torch_on_the_signs():
+    torch.manual_seed(0)
+    x, weights = torch.randn(9, 70), torch.randn(24, 70)
+    expected = torch.where(x >= 0, 1.0, -1.0) @ torch.where(weights >= 0, 1.0, -1.0).T
+    torch.testing.assert_close(net(x, torch_ops.prepack(weights)), 0.5 * expected, rtol=0, atol=0)
+
+
+def test_they_serve_inside_a_compiled_graph():
+    torch.manual_seed(1)
+    x, panels = torch.randn(9, 70), torch_ops.prepack(torch.randn(24, 70))
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, panels), net(x, panels), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolution_equals_torch_in_either_memory_format(memory_format, groups):
+    torch.manual_seed(2)
+    x, weights = torch.randn(2, 72, 8, 9), torch.randn(10, 72 // groups, 3, 3)
+    signs, filters = torch.where(x >= 0, 1.0, -1.0), torch.where(weights >= 0, 1.0, -1.0)
+    expected = torch.nn.functional.conv2d(signs, filters, None, 2, 1, 1, groups)
+    bits = torch_ops.pack_images(x.to(memory_format=memory_format), groups)
+    out = torch_ops.conv2d(bits, weights, [2, 2], [1, 1], [1, 1], groups, 0)
+    torch.testing.assert_close(out.float(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (torch_ops.pack, lambda: (torch.randn(3, 70),)),
+        (torch_ops.pack_images, lambda: (torch.randn(2, 6, 4, 4), 2)),
+        (torch_ops.matmul, lambda: (torch_ops.pack(torch.randn(3, 70)), torch_ops.prepack(torch.randn(5, 70)), 5, 70)),
+        (
+            torch_ops.conv2d,
+            lambda: (
+                torch_ops.pack_images(torch.randn(2, 6, 4, 4)),
+                torch.randn(5, 6, 3, 3),
+                [1, 1],
+                [1, 1],
+                [1, 1],
+                1,
+                0,
+            ),
+        ),
+    ],
+)
+def test_shapes_for_graphs_agree_with_what_is_computed(operator, arguments):
+    torch.library.opcheck(operator, arguments(), test_utils=("test_schema", "test_faketensor"))
+
+
+def test_panels_of_other_weights_are_refused():
+    with pytest.raises(ValueError, match="panels of 40 rows and 70 columns are 256 values, received 128"):
+        torch_ops.matmul(torch_ops.pack(torch.randn(3, 70)), torch_ops.prepack(torch.randn(5, 70)), 40, 70)
+
+
+def test_packed_words_are_those_of_the_kernels():
+    x = torch.randn(2, 64)
+    np.testing.assert_array_equal(torch_ops.pack(x).numpy().view(np.uint64), kernels.pack(x.numpy()))
