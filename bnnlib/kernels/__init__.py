@@ -2,8 +2,8 @@
 
 A matrix of +1 and -1 with K columns is kept as ``uint64`` words, ``ceil(K / 64)`` to a row: bit 1 is +1, the least
 significant bit is the first column, and the bits behind column K are 0. Two rows then differ in
-``popcount(a xor b)`` places, and their dot product is ``K - 2 * popcount(a xor b)``, an exact integer. Images are packed
-along their channels, pixel by pixel.
+``popcount(a xor b)`` places, and their dot product is ``K - 2 * popcount(a xor b)``, an exact integer. Images are
+packed along their channels, pixel by pixel.
 
 =====================  =============================================================================================
 packing                :func:`pack`, :func:`pack_images`, :func:`unpack`, :func:`unpack_images`
