@@ -144,7 +144,7 @@ class Codes:
 
     Attributes:
         columns: K.
-        weights: int32, what a bit of each plane counts: 1, 2, 4 ..., for signed codes minus the last (two's complement).
+        weights: int32, what a bit of each plane counts: 1, 2, 4 ..., in two's complement minus the last.
         planes: uint64, shape (planes, rows, ceil(K / 64)).
         panels: the planes as second operands of products.
         sums: int32, the sum of each row's codes.
