@@ -197,20 +197,109 @@ def bench_steps(
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler, which counts memory, writes to stderr otherwise
     import torch
 
-    from bnnlib import bench, studies
-    from bnnlib.files import replaced
+    from bnnlib import bench
     from bnnlib.studies.provenance import provenance
 
     torch.set_num_threads(threads)
     table = bench.measure_steps(model, batch_size=batch_size, rounds=rounds, precision=precision)
     for row in table.itertuples():
         console.print(f"{row.what:<10} {row.method:<28} {row.ms:8.2f} ms  {row.ratio:5.2f} x float", highlight=False)
-    path = (
-        (results or studies.results_folder())
-        / "bench"
-        / f"steps-{model}{'' if precision == 'float32' else f'-{precision}'}.csv"
+    name = f"steps-{model}{'' if precision == 'float32' else f'-{precision}'}"
+    _store(table.assign(**provenance()), name, results)
+
+
+@bench_app.command("matmul")
+def bench_matmul(
+    size: Annotated[
+        list[str] | None, typer.Option(help="MxNxK, such as 1024x1024x1024; repeat it. All of the book by default.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    cold: Annotated[bool, typer.Option(help="Also with caches flushed before each call.")] = True,
+    results: Results = None,
+) -> None:
+    """Times products of sign matrices against torch, NumPy, numba and a naive extension, pair by pair.
+
+    Takes about ten minutes; run it when nothing else runs. Example: `bnnlib bench matmul --size 256x256x256`
+    """
+    from bnnlib.bench import products
+
+    try:
+        shapes = [tuple(int(part) for part in text.split("x")) for text in size or []]
+        if any(len(shape) != 3 or min(shape) < 1 for shape in shapes):
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"a size is MxNxK, such as 1024x1024x1024; received {', '.join(size)}") from None
+
+    def show(row: dict) -> None:
+        what = f"{row['m']}x{row['n']}x{row['k']}"
+        console.print(
+            f"{what:<16} {row['contender']:<28} {row['caches']:<5} {row['gmacs']:8.1f} GMAC/s; "
+            f"ours {row['gmacs_ours']:7.1f}, {row['ratio']:6.2f} x",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    table = products.measure_products(
+        shapes or (*products.SQUARES, *products.LAYERS), rounds=rounds, cold=cold, progress=show
     )
-    replaced(path, lambda partial: table.assign(**provenance()).to_csv(partial, index=False, lineterminator="\n"))
+    _store_measured(table, "matmul", results)
+
+
+@bench_app.command("convolution")
+def bench_convolution(
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    results: Results = None,
+) -> None:
+    """Times 3x3 convolutions on bits against torch's float32 (both memory formats) and int8, and stores the table."""
+    from bnnlib import bench
+
+    def show(row: dict) -> None:
+        what = f"{row['images']} x {row['channels']} x {row['size']}²"
+        console.print(
+            f"{what:<14} {row['contender']:<32} {row['ms']:8.3f} ms, {row['ratio']:6.2f} x, "
+            f"with packing {row.get('ratio_packing', float('nan')):6.2f} x",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    _store_measured(bench.measure_convolutions(rounds=rounds, progress=show), "convolution", results)
+
+
+@bench_app.command("packing")
+def bench_packing(
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    results: Results = None,
+) -> None:
+    """Times the packing of floats against reading and copying them, and stores the table."""
+    from bnnlib import bench
+
+    def show(row: dict) -> None:
+        console.print(
+            f"{row['bytes']:>12,} bytes {row['contender']:<28} {row['gb_per_s']:7.1f} GB/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    _store_measured(bench.measure_packing(rounds=rounds, progress=show), "packing", results)
+
+
+def _store_measured(table, name: str, results: Path | None) -> None:
+    from bnnlib import kernels
+    from bnnlib.bench.machine import machine
+    from bnnlib.studies.provenance import provenance
+
+    circumstances = {**machine(), "isa": kernels.info()["isa"], **provenance()}
+    _store(
+        table.assign(**{column: value for column, value in circumstances.items() if column != "threads"}), name, results
+    )
+
+
+def _store(table, name: str, results: Path | None) -> None:
+    from bnnlib import studies
+    from bnnlib.files import replaced
+
+    path = (results or studies.results_folder()) / "bench" / f"{name}.csv"
+    replaced(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
     console.print(f"stored {path}")
 
 

@@ -1,8 +1,8 @@
 """The kernels as operators of PyTorch, so that they serve inside a graph: eager, ``torch.compile``, ``torch.export``.
 
 ``import bnnlib.torch_ops`` registers them under ``torch.ops.bnnlib``; the functions here are the same operators.
-Tensors are on the CPU and shared with the kernels without a copy; the threads are torch's (``torch.get_num_threads()``). Packed
-words are int64 tensors, the type that PyTorch's graphs know best; their bits are those of :mod:`bnnlib.kernels`.
+Tensors are on the CPU and shared with the kernels without a copy; the threads are torch's. Packed words are
+int64 tensors, the type that PyTorch's graphs know best; their bits are those of :mod:`bnnlib.kernels`.
 
 There is no gradient: these operators serve evaluation. Training multiplies real tensors (``bnnlib.layers``).
 """

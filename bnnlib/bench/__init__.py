@@ -1,6 +1,9 @@
 """Side-by-side measurements: medians of contenders that take turns in one run."""
 
+from bnnlib.bench.convolutions import measure_convolutions
+from bnnlib.bench.packing import measure_packing
+from bnnlib.bench.products import measure_products
 from bnnlib.bench.steps import measure_steps
 from bnnlib.bench.timing import side_by_side
 
-__all__ = ["measure_steps", "side_by_side"]
+__all__ = ["measure_convolutions", "measure_packing", "measure_products", "measure_steps", "side_by_side"]

@@ -4,13 +4,29 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pandas as pd
 
-__all__ = ["side_by_side"]
+__all__ = ["flush_caches", "side_by_side"]
+
+_LARGER_THAN_CACHES = np.zeros(0, np.uint8)
+
+
+def flush_caches(size: int = 256 << 20) -> None:
+    """Reads and writes ``size`` bytes, more than any cache here holds, so that what follows starts from memory."""
+    global _LARGER_THAN_CACHES
+    if _LARGER_THAN_CACHES.size != size:
+        _LARGER_THAN_CACHES = np.zeros(size, np.uint8)
+    _LARGER_THAN_CACHES += 1
 
 
 def side_by_side(
-    contenders: Mapping[str, Callable[[], object]], *, rounds: int = 15, warmup: int = 2, at_least: float = 0.02
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 15,
+    warmup: int = 2,
+    at_least: float = 0.02,
+    cold: bool = False,
 ) -> pd.DataFrame:
     """Times contenders in turn (A B C A B C ...), so that a change of the machine's speed hits all alike.
 
@@ -19,6 +35,7 @@ def side_by_side(
         rounds: turns that count.
         warmup: turns before them that do not.
         at_least: seconds a turn takes at least; short calls are repeated within a turn.
+        cold: flush the caches before every call, outside the clock; a turn is then one call.
 
     Returns:
         A row for each contender: ``ms`` (median of a call), ``ms_low``, ``ms_high`` (quartiles), ``ratio`` (median over
@@ -35,10 +52,12 @@ def side_by_side(
             begun = time.perf_counter()
             call()
             took = time.perf_counter() - begun
-        calls[name] = max(1, round(at_least / max(took, 1e-9)))
+        calls[name] = 1 if cold else max(1, round(at_least / max(took, 1e-9)))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
+            if cold:
+                flush_caches()
             begun = time.perf_counter()
             for _ in range(calls[name]):
                 call()

@@ -17,6 +17,7 @@ cdef extern from "bits.h":
         void (*pack_bool)(const uint8_t *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out) nogil
         size_t (*pack_channels_f32)(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
                                     size_t out_stride) nogil
+        uint64_t (*read)(const uint64_t *x, size_t n) nogil
     ctypedef struct bits_thresholds:
         const int32_t *thresholds
         const uint8_t *flips
@@ -44,6 +45,8 @@ cdef extern from "bits.h":
     void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out) nogil
     void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out) nogil
     void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out) nogil
+    void bits_dependent_additions(size_t n) nogil
+    int bits_port_instructions(int kind, size_t n) nogil
     int bits_set_behind(const uint64_t *bits, size_t rows, size_t columns, size_t stride) nogil
 
 cdef extern from *:
@@ -241,6 +244,31 @@ def convolve(const uint64_t[:, :, :, ::1] x, tuple shape, const uint32_t[::1] pa
         failed = bits_convolve(chosen, &c, first, &panels[0], &tap_sums[0], comparison, to, threads)
     if failed:
         raise MemoryError(f"no memory for the padded images {tuple(x.shape)[:3]}")
+
+
+# What bnnlib.bench measures other things by.
+
+def read(const float[:, ::1] x):
+    """Reads an array of an even number of values once."""
+    cdef size_t words = x.shape[0] * x.shape[1] // 2
+    cdef uint64_t any = 0
+    if words:
+        with nogil:
+            any = chosen.read(<const uint64_t *>&x[0, 0], words)
+    return any
+
+
+def dependent_additions(size_t n):
+    with nogil:
+        bits_dependent_additions(n)
+
+
+def port_instructions(int kind, size_t n):
+    """Runs n 512-bit instructions: xor (0), count of bits (1), addition (2). False where the processor has none."""
+    cdef int failed
+    with nogil:
+        failed = bits_port_instructions(kind, n)
+    return failed == 0
 
 
 def naive_matmul(const float[:, ::1] a, const float[:, ::1] b, float[:, ::1] out):

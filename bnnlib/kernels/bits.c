@@ -33,6 +33,21 @@ void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride,
             }
 }
 
+void bits_dependent_additions(size_t n)
+{
+    size_t x = 0;
+    for (size_t i = 0; i < n; i += 8) {
+        x += 1; __asm__ volatile("" : "+r"(x)); /* keeps the compiler from adding them up itself */
+        x += 1; __asm__ volatile("" : "+r"(x));
+        x += 1; __asm__ volatile("" : "+r"(x));
+        x += 1; __asm__ volatile("" : "+r"(x));
+        x += 1; __asm__ volatile("" : "+r"(x));
+        x += 1; __asm__ volatile("" : "+r"(x));
+        x += 1; __asm__ volatile("" : "+r"(x));
+        x += 1; __asm__ volatile("" : "+r"(x));
+    }
+}
+
 void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out)
 {
     for (size_t r = 0; r < rows; r++, bits += bits_words(columns))

@@ -77,6 +77,9 @@ typedef struct {
     size_t (*pack_channels_f32)(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
                                 size_t out_stride);
 
+    /* Reads n words and does next to nothing with them: what packing can be measured against. */
+    uint64_t (*read)(const uint64_t *x, size_t n);
+
     /* m rows against one panel. */
     void (*strip)(const bits_rows *a, size_t m, const uint32_t *panel, const bits_way_out *way);
 } bits_kernels;
@@ -150,6 +153,12 @@ int bits_set_behind(const uint64_t *bits, size_t rows, size_t columns, size_t st
 
 /* Calls body(context, begin, end) so that the parts cover 0 .. jobs, on up to `threads` threads. */
 void bits_in_parallel(int threads, size_t jobs, void (*body)(void *context, size_t begin, size_t end), void *context);
+
+/* n additions that wait for each other, a cycle each: what a clock can be measured by. */
+void bits_dependent_additions(size_t n);
+
+/* n independent 512-bit instructions: xor (kind 0), count of bits (1) or addition (2). Returns -1 where there are none. */
+int bits_port_instructions(int kind, size_t n);
 
 /* By their definitions, one loop for each index; what all others equal. b and the filters are row-major. */
 void bits_reference_pack(const float *x, size_t rows, size_t columns, uint64_t *out);

@@ -3,7 +3,7 @@
  * An including file defines, before including:
  *   word_f32(x, nans), word_f64(x, nans)   the word of 64 values; NaNs are added to *nans
  *   word_i8(x), word_bool(x)
- * and gets pack_f32(), pack_f64(), pack_i8(), pack_bool() and pack_channels_f32(). */
+ * and gets pack_f32(), pack_f64(), pack_i8(), pack_bool(), pack_channels_f32() and read_words(). */
 #include "bits.h"
 
 static inline uint64_t few_f32(const float *x, size_t count, size_t *nans)
@@ -40,6 +40,20 @@ static inline uint64_t few_bool(const uint8_t *x, size_t count)
     for (size_t j = 0; j < count; j++)
         word |= (uint64_t)(x[j] != 0) << j;
     return word;
+}
+
+static uint64_t read_words(const uint64_t *x, size_t n)
+{
+    uint64_t any[32] = {0}; /* in registers, as vectors */
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (size_t j = 0; j < 32; j++)
+            any[j] |= x[i + j];
+    for (; i < n; i++)
+        any[0] |= x[i];
+    for (size_t j = 1; j < 32; j++)
+        any[0] |= any[j];
+    return any[0];
 }
 
 static size_t pack_f32(const float *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out)

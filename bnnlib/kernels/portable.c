@@ -58,4 +58,5 @@ static inline uint64_t word_bool(const uint8_t *x) { return few_bool(x, 64); }
 
 #include "packing.h"
 
-const bits_kernels bits_portable = {"portable", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, strip};
+const bits_kernels bits_portable = {"portable", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
+                                    strip};

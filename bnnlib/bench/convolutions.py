@@ -1,0 +1,88 @@
+"""3x3 convolutions on bits against PyTorch's float32 and int8 convolutions, in pairs."""
+
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import conv2d
+
+from bnnlib import kernels
+from bnnlib.bench.products import signs
+from bnnlib.bench.timing import side_by_side
+
+__all__ = ["SHAPES", "measure_convolutions"]
+
+# (images, channels = filters, height = width): the stages of a ResNet-18 on images of 224 x 224, at batch 1 and 32
+SHAPES = [(batch, channels, size) for batch in (1, 32) for channels, size in ((64, 56), (128, 28), (256, 14), (512, 7))]
+
+
+def measure_convolutions(
+    shapes: Iterable[tuple[int, int, int]] = SHAPES,
+    *,
+    rounds: int = 15,
+    at_least: float = 0.02,
+    progress: Callable[[dict], None] = lambda row: None,
+) -> pd.DataFrame:
+    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's.
+
+    Returns:
+        A row for each shape and contender (float32 in both memory formats, int8 of torch's quantized backend, ours with
+        its NHWC activations packed in the call, ours with thresholds to bits): ``ms``, ``gmacs``, the ``ratio`` of its
+        time to ours on packed images with quartiles, and ``ratio_packing`` to ours with NHWC packing.
+    """
+    rows = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for images, channels, size in shapes:
+            x, w = signs((images, channels, size, size), 1), signs((channels, channels, 3, 3), 2)
+            last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+            bits, filters = kernels.pack_images(last, "NHWC"), kernels.prepack_filters(w)
+            thresholds, out = np.zeros(channels, np.int32), np.empty((images, size, size, channels), np.int32)
+
+            def ours(bits=bits, filters=filters, out=out):
+                return kernels.conv2d(bits, filters, padding=1, out=out)
+
+            def packing(last=last, filters=filters, out=out):
+                return kernels.conv2d(kernels.pack_images(last, "NHWC"), filters, padding=1, out=out)
+
+            def to_bits(bits=bits, filters=filters, thresholds=thresholds):
+                return kernels.conv2d_threshold(bits, filters, thresholds, padding=1)
+
+            contenders = {"bnnlib, packing NHWC in the call": packing, "bnnlib, thresholds to bits": to_bits}
+            contenders |= _torch(x, w)
+            macs = images * size * size * channels * channels * 9
+            for name, call in contenders.items():
+                pair = side_by_side({"ours": ours, name: call}, rounds=rounds, at_least=at_least)
+                row = {
+                    "images": images, "channels": channels, "size": size, "contender": name, "threads": 1,
+                    "ms": pair.loc[name, "ms"], "gmacs": macs / pair.loc[name, "ms"] / 1e6,
+                    "gmacs_ours": macs / pair.loc["ours", "ms"] / 1e6,
+                    **{column: pair.loc[name, column] for column in ("ratio", "ratio_low", "ratio_high")},
+                }  # fmt: skip
+                if name.startswith("torch"):
+                    again = side_by_side({"ours": packing, name: call}, rounds=rounds, at_least=at_least)
+                    row["ratio_packing"] = again.loc[name, "ratio"]
+                rows.append(row)
+                progress(row)
+    finally:
+        torch.set_num_threads(threads)
+    return pd.DataFrame(rows).round(5)
+
+
+def _torch(x: np.ndarray, w: np.ndarray) -> dict[str, Callable[[], object]]:
+    contenders = {}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        image, filters = (torch.from_numpy(v).contiguous(memory_format=layout) for v in (x, w))
+        name = "channels last" if layout == torch.channels_last else "channels first"
+        contenders[f"torch float32, {name}"] = lambda image=image, filters=filters: conv2d(image, filters, padding=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's quantized tensors are to move to another package
+        image = torch.quantize_per_tensor(torch.from_numpy(x), 1.0, 128, torch.quint8)
+        image = image.contiguous(memory_format=torch.channels_last)
+        filters = torch.quantize_per_tensor(torch.from_numpy(w), 1.0, 0, torch.qint8)
+    packed = torch.ops.quantized.conv2d_prepack(filters, None, [1, 1], [1, 1], [1, 1], 1)
+    contenders["torch int8"] = lambda: torch.ops.quantized.conv2d(image, packed, 64.0, 128)
+    return contenders

@@ -1,0 +1,70 @@
+"""What the machine is and could do: its clock, its caches, its load, and the limit that its ports set."""
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+from bnnlib.kernels import _kernels
+
+__all__ = ["clock", "machine", "port_cycles", "port_limit"]
+
+_KINDS = {"xor": 0, "popcount": 1, "add": 2}
+
+
+def clock() -> float:
+    """The clock at which this thread runs now, in GHz: dependent additions take a cycle each. Median of nine."""
+    rates = []
+    for _ in range(9):
+        begun = time.perf_counter()
+        _kernels.dependent_additions(4_000_000)
+        rates.append(4e-3 / (time.perf_counter() - begun))
+    return statistics.median(rates)
+
+
+def port_cycles() -> dict[str, float] | None:
+    """Cycles that a 512-bit xor, count of bits and addition take when nothing waits: 1 / (instructions in a cycle).
+
+    Clock and instructions are measured in turn, nine times; medians. None on a processor without AVX-512 VPOPCNTDQ.
+    """
+    count = 1_200_000
+    if not _kernels.port_instructions(0, 12):
+        return None
+    cycles: dict[str, list[float]] = {name: [] for name in _KINDS}
+    for _ in range(9):
+        begun = time.perf_counter()
+        _kernels.dependent_additions(count)
+        cycle = (time.perf_counter() - begun) / count
+        for name, kind in _KINDS.items():
+            begun = time.perf_counter()
+            _kernels.port_instructions(kind, count)
+            cycles[name].append((time.perf_counter() - begun) / count / cycle)
+    return {name: statistics.median(values) for name, values in cycles.items()}
+
+
+def port_limit(ghz: float, cycles: dict[str, float]) -> float:
+    """Multiply-accumulates per nanosecond (GMAC/s) of a kernel that does nothing but xor, count and add.
+
+    Each handles 512 bits and takes a slot of one of the vector ports, of which the cheapest instruction tells the number;
+    counts go to some of the ports only. What binds is the slots or the counts, whichever takes longer.
+    """
+    return 512 / max(3 * min(cycles.values()), cycles["popcount"]) * ghz
+
+
+def machine() -> dict[str, object]:
+    """Clock, cycles of the three instructions, load of the last minute, processors and caches, as columns of a row."""
+    caches = {}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = (index.joinpath(f).read_text().strip() for f in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction":
+            caches[f"L{level}"] = size
+    return {
+        "ghz": round(clock(), 2),
+        **{f"cycles_{name}": round(value, 3) for name, value in (port_cycles() or {}).items()},
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "processors": os.cpu_count(),
+        "caches": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),
+    }

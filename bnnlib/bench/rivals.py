@@ -1,0 +1,136 @@
+"""Other software that multiplies matrices of signs: what the course's kernels are compared with."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+
+from bnnlib import kernels
+
+__all__ = ["POPCOUNTS", "RIVALS", "wrong_share"]
+
+Product = Callable[[], object]
+
+
+def _float32(a, b):
+    return torch.from_numpy(a), torch.from_numpy(b)
+
+
+def torch_mm(a, b) -> Product:
+    x, w = _float32(a, b)
+    return lambda: torch.mm(x, w.T)
+
+
+def torch_linear(a, b) -> Product:
+    x, w = _float32(a, b)
+    return lambda: torch.nn.functional.linear(x, w)
+
+
+def torch_conv1x1(a, b) -> Product:
+    x, w = _float32(a, b)
+    image = x.reshape(1, x.shape[0], 1, x.shape[1]).permute(0, 3, 1, 2)  # (1, K, M, 1), channels last
+    filters = w[:, :, None, None]
+    return lambda: torch.nn.functional.conv2d(image, filters)
+
+
+def numpy_float32(a, b) -> Product:
+    return lambda: a @ b.T
+
+
+def torch_bf16(a, b) -> Product:
+    x, w = (t.bfloat16() for t in _float32(a, b))
+    return lambda: torch.mm(x, w.T)
+
+
+def torch_int32(a, b) -> Product:
+    x, w = (t.int() for t in _float32(a, b))
+    return lambda: torch.mm(x, w.T)
+
+
+def torch_int8(a, b) -> Product:
+    x, w = (t.to(torch.int8) for t in _float32(a, b))
+    return lambda: torch.mm(x, w.T)
+
+
+def torch_int_mm(a, b) -> Product:
+    x, w = (t.to(torch.int8) for t in _float32(a, b))
+    turned = w.T.contiguous()
+    return lambda: torch._int_mm(x, turned)
+
+
+def numpy_bitwise_count(a, b) -> Product:
+    x, w, k = kernels.pack(a), kernels.pack(b), a.shape[1]
+    step = max(1, (1 << 21) // max(1, w.size))  # a few rows at a time, so that the words in between stay in the caches
+
+    def multiply():
+        return np.concatenate([
+            k - 2 * np.bitwise_count(x[i : i + step, None] ^ w[None]).sum(axis=2, dtype=np.int32)
+            for i in range(0, len(x), step)
+        ])  # fmt: skip
+
+    return multiply
+
+
+def numba_popcount(a, b) -> Product:
+    x, w, k = kernels.pack(a), kernels.pack(b), a.shape[1]
+    out = np.empty((len(x), len(w)), np.int32)
+    loop = _numba_loop()
+    return lambda: loop(x, w, k, out)
+
+
+def naive_extension(a, b) -> Product:
+    return lambda: kernels.naive_matmul(a, b)
+
+
+@cache
+def _numba_loop():
+    """Three loops over words with LLVM's count of bits, compiled for this very processor."""
+    import numba
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def count(context, word):
+        def generate(context, builder, signature, arguments):
+            return builder.ctpop(arguments[0])
+
+        return types.uint64(types.uint64), generate
+
+    @numba.njit
+    def multiply(x, w, k, out):
+        for i in range(x.shape[0]):
+            for j in range(w.shape[0]):
+                differing = np.uint64(0)
+                for word in range(x.shape[1]):
+                    differing += count(x[i, word] ^ w[j, word])
+                out[i, j] = k - 2 * differing
+        return out
+
+    return multiply
+
+
+# name -> (what makes the product, rough GMAC/s on one thread, to keep slow ones to shapes that they can manage). A
+# product takes the signs as float32, a (M, K) and b (N, K); what can be prepared once is prepared before the clock runs.
+RIVALS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], Product], float]] = {
+    "torch.mm float32": (torch_mm, 50),
+    "F.linear float32": (torch_linear, 50),
+    "1x1 F.conv2d float32": (torch_conv1x1, 50),
+    "NumPy float32": (numpy_float32, 50),
+    "torch.mm bf16": (torch_bf16, 100),
+    "torch._int_mm": (torch_int_mm, 300),
+    "torch.mm int32 (fallback)": (torch_int32, 10),
+    "torch.mm int8 (wraps)": (torch_int8, 30),
+    "NumPy bitwise_count": (numpy_bitwise_count, 10),
+    "numba popcount": (numba_popcount, 300),
+    "naive extension": (naive_extension, 1),
+}
+FLOAT32 = ("torch.mm float32", "F.linear float32", "1x1 F.conv2d float32", "NumPy float32")
+POPCOUNTS = ("NumPy bitwise_count", "numba popcount")
+
+
+def wrong_share(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of entries that an int8 product of signs gets wrong, because it sums in int8 and wraps beyond 127."""
+    wrapped = torch_int8(a, b)().numpy()
+    right = kernels.matmul(kernels.pack(a), kernels.pack(b), a.shape[1])
+    return float(np.mean(wrapped != right))

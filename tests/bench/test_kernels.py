@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bnnlib import bench, kernels
+from bnnlib.bench import machine, rivals
+from bnnlib.bench.products import signs
+from bnnlib.cli import app
+
+
+@pytest.mark.parametrize("name", rivals.RIVALS)
+def test_every_rival_multiplies_the_same_signs(name):
+    """All compute the true product, but for int8, which wraps: its entries agree modulo 256."""
+    a, b = signs((40, 300)), signs((24, 300), 1)
+    a[0] = b[0] = 1  # a sum of 300, beyond int8
+    product = np.asarray(rivals.RIVALS[name][0](a, b)(), dtype=np.float64).reshape(-1)
+    expected = (a @ b.T).reshape(-1)
+    if name == "1x1 F.conv2d float32":  # (1, N, M, 1)
+        expected = (b @ a.T).reshape(-1)
+    if "wraps" in name:
+        assert np.any(product != expected)
+        expected, product = expected % 256, product % 256
+    tolerance = 2 if name == "torch.mm bf16" else 0  # the result is rounded to 8 bits
+    np.testing.assert_allclose(product, expected, atol=tolerance, rtol=0)
+
+
+def test_the_share_of_wrong_int8_entries_is_counted():
+    a = np.ones((4, 200), np.float32)
+    b = np.concatenate([np.ones((1, 200), np.float32), signs((3, 200))])
+    assert rivals.wrong_share(a, b) == 0.25  # sums of 200 wrap, those of random signs stay far below 127
+
+
+def test_products_are_measured_in_pairs_with_ours():
+    names = ["torch.mm float32", "naive extension"]
+    table = bench.measure_products([(32, 32, 64)], rivals=names, rounds=3, at_least=0.001)
+    assert set(names) <= set(table["contender"])
+    assert {"warm", "cold"} == set(table["caches"])
+    assert (table["gmacs"] > 0).all()
+    np.testing.assert_allclose(table["gmacs"], 32 * 32 * 64 / table["ms"] / 1e6, rtol=0.05)
+    for isa in kernels.info()["available"][:-1]:
+        assert f"bnnlib, {isa}" in set(table["contender"])
+
+
+def test_convolutions_and_packing_are_measured():
+    table = bench.measure_convolutions([(1, 16, 8)], rounds=3, at_least=0.001)
+    assert {"torch int8", "torch float32, channels last", "bnnlib, packing NHWC in the call"} <= set(table["contender"])
+    table = bench.measure_packing([16384], rounds=3, at_least=0.001)
+    assert {"reading", "memcpy"} <= set(table["contender"])
+    assert (table["gb_per_s"] > 0).all()
+
+
+def test_the_limit_is_set_by_slots_or_by_counts():
+    # three instructions over four ports: 0.75 cycles for 512 bits; over two ports 1.5
+    assert machine.port_limit(2.0, {"xor": 0.25, "popcount": 0.5, "add": 0.25}) == pytest.approx(512 / 0.75 * 2)
+    assert machine.port_limit(2.0, {"xor": 0.5, "popcount": 1.0, "add": 0.5}) == pytest.approx(512 / 1.5 * 2)
+    assert machine.port_limit(1.0, {"xor": 0.25, "popcount": 1.0, "add": 0.25}) == pytest.approx(512)
+    assert 0.2 < machine.clock() < 8
+
+
+def test_a_size_that_is_none_is_refused(tmp_path):
+    done = CliRunner().invoke(app, ["bench", "matmul", "--size", "12x7", "--results", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "MxNxK" in done.output
