@@ -274,11 +274,8 @@ def bench_packing(
     from bnnlib import bench
 
     def show(row: dict) -> None:
-        console.print(
-            f"{row['bytes']:>12,} bytes {row['contender']:<28} {row['gb_per_s']:7.1f} GB/s",
-            highlight=False,
-            soft_wrap=True,
-        )
+        text = f"{row['bytes']:>12,} bytes {row['contender']:<28} {row['gb_per_s']:7.1f} GB/s"
+        console.print(text, highlight=False, soft_wrap=True)
 
     _store_measured(bench.measure_packing(rounds=rounds, progress=show), "packing", results)
 

@@ -111,7 +111,7 @@ def _numba_loop():
 
 
 # name -> (what makes the product, rough GMAC/s on one thread, to keep slow ones to shapes that they can manage). A
-# product takes the signs as float32, a (M, K) and b (N, K); what can be prepared once is prepared before the clock runs.
+# product takes the signs as float32, a (M, K) and b (N, K); what can be prepared once is ready before the clock runs.
 RIVALS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], Product], float]] = {
     "torch.mm float32": (torch_mm, 50),
     "F.linear float32": (torch_linear, 50),
