@@ -45,8 +45,8 @@ def port_cycles() -> dict[str, float] | None:
 def port_limit(ghz: float, cycles: dict[str, float]) -> float:
     """Multiply-accumulates per nanosecond (GMAC/s) of a kernel that does nothing but xor, count and add.
 
-    Each handles 512 bits and takes a slot of one of the vector ports, of which the cheapest instruction tells the number;
-    counts go to some of the ports only. What binds is the slots or the counts, whichever takes longer.
+    Each handles 512 bits and takes a slot of one of the vector ports, of which the cheapest instruction tells the
+    number; counts go to some of the ports only. What binds is the slots or the counts, whichever takes longer.
     """
     return 512 / max(3 * min(cycles.values()), cycles["popcount"]) * ghz
 

@@ -47,8 +47,8 @@ def measure_products(
     Returns:
         A row for each shape and contender: ``ms`` and ``gmacs`` (10^9 multiply-accumulates a second) of the contender,
         ``ratio`` of its time to ours with activations packed beforehand (``ratio_low``, ``ratio_high``: quartiles of
-        the rounds), ``ratio_packing`` to ours with packing in the call, ``caches`` ("warm" or "cold"), ``threads``, and for
-        the int8 product the share of wrong entries.
+        the rounds), ``ratio_packing`` to ours with packing in the call, ``caches`` ("warm" or "cold"), ``threads``,
+        and for the int8 product the share of wrong entries.
     """
     rows = []
     for m, n, k in shapes:
