@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-__all__ = ["provenance_line"]
+__all__ = ["measured_line", "provenance_line"]
 
 
 def provenance_line(runs: pd.DataFrame) -> str:
@@ -20,5 +20,15 @@ def provenance_line(runs: pd.DataFrame) -> str:
     line = (
         f"{len(runs)} runs, {when}, {each('processor')}, {each('threads')} thread(s) each, torch {each('torch')}, "
         f"commit {each('commit')}, {runs['train_seconds'].sum() / 3600:.2g} hours of training"
+    )
+    return textwrap.fill(line, 74)
+
+
+def measured_line(table: pd.DataFrame) -> str:
+    """When, on what and from which commit a table of ``bnnlib bench`` was measured: to be printed beside it."""
+    row = table.iloc[0]
+    line = (
+        f"measured {str(row['date'])[:10]} on {row['processor']} at {row['ghz']} GHz, caches {row['caches']}, "
+        f"load {row['load']}, instruction set {row['isa']}, torch {row['torch']}, numpy {row['numpy']}, commit {row['commit']}"
     )
     return textwrap.fill(line, 74)

@@ -34,16 +34,15 @@ def mobilenet_v2():
     return net
 
 
-RUNS = [
-    (resnet18, 1500, "bi-real"), (resnet18, 1500, "lsq-w2a2"), (resnet18, 1500, "xnor-operator"),
-    (mobilenet_v2, 5000, "bwn-naive"),  # with binary activations too it stays at chance in so short a training
-]  # fmt: skip
+METHODS = ("bi-real", "lsq-w2a2", "xnor-operator")
+RUNS = [(resnet18, 1500, 1e-3, method) for method in METHODS]
+RUNS += [(mobilenet_v2, 5000, 3e-3, method) for method in METHODS]  # at 1e-3 a longer training would be needed
 
 
-@pytest.mark.parametrize(("make", "images", "method"), RUNS)
-def test_a_converted_network_is_above_chance_after_a_short_epoch(make, images, method):
+@pytest.mark.parametrize(("make", "images", "learning_rate", "method"), RUNS)
+def test_a_converted_network_is_above_chance_after_a_short_epoch(make, images, learning_rate, method):
     torch.manual_seed(0)
     net = bnnlib.binarize(Coloured(make()), method)
     splits = data.load("FashionMNIST", "quick", train_size=images)
-    result = fit(net, method, splits, Settings(epochs=1, batch_size=50, learning_rate=1e-3, device="cpu"))
+    result = fit(net, method, splits, Settings(epochs=1, batch_size=50, learning_rate=learning_rate, device="cpu"))
     assert result.history.epochs[-1].test_accuracy > 15  # chance is 10, its deviation on 1,000 images 1
