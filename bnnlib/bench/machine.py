@@ -66,5 +66,5 @@ def machine() -> dict[str, object]:
         **{f"cycles_{name}": round(value, 3) for name, value in (port_cycles() or {}).items()},
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "processors": os.cpu_count(),
-        "caches": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),
+        "cache_sizes": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),
     }

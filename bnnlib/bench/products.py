@@ -90,7 +90,7 @@ def measure_products(
 
         shape = (m, n, k)
         measure("bnnlib, packing in the call", packing, shape, with_packing=None)
-        measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None)
+        measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
         for isa in kernels.info()["available"][:-1]:
             measure(f"bnnlib, {isa}", on_instructions(isa, packed), shape, with_packing=None)
         for name in rivals:

@@ -6,12 +6,12 @@
 #define VECTORS (BITS_PANEL / 16) /* vectors of sixteen 32-bit lanes in a panel */
 
 /* One row of a tile on its way out: base - 2 * count, or its comparison, as far as the panel has columns. */
-static inline __attribute__((always_inline)) void store(const __m512i counts[VECTORS], size_t row, const bits_way_out *way)
+static inline __attribute__((always_inline)) void store_from(const __m512i base[VECTORS], const __m512i counts[VECTORS],
+                                                             size_t row, const bits_way_out *way)
 {
-    const int32_t *base = base_of(way, row);
     uint32_t reached = 0;
     for (size_t v = 0; v < VECTORS; v++) {
-        const __m512i value = _mm512_sub_epi32(_mm512_loadu_si512(base + 16 * v), _mm512_add_epi32(counts[v], counts[v]));
+        const __m512i value = _mm512_sub_epi32(base[v], _mm512_add_epi32(counts[v], counts[v]));
         int32_t *out = way->out + row * way->stride + 16 * v;
         if (way->thresholds)
             reached |= (uint32_t)_mm512_cmpge_epi32_mask(value, _mm512_loadu_si512(way->thresholds + 16 * v)) << (16 * v);
@@ -26,6 +26,12 @@ static inline __attribute__((always_inline)) void store(const __m512i counts[VEC
     if (way->thresholds)
         way->bits[row * way->bits_stride] =
             (reached ^ way->flips) & (way->width == BITS_PANEL ? ~0u : (1u << way->width) - 1);
+}
+
+static inline __attribute__((always_inline)) void store(const __m512i counts[VECTORS], size_t row, const bits_way_out *way)
+{
+    const int32_t *base = base_of(way, row);
+    store_from((const __m512i[VECTORS]){_mm512_loadu_si512(base), _mm512_loadu_si512(base + 16)}, counts, row, way);
 }
 
 /* A comparison of sixteen floats is sixteen bits. */

@@ -1,51 +1,106 @@
 /* x86-64 with AVX-512 VPOPCNTDQ (Ice Lake, Zen 4 and later): xor, count and add, sixteen outputs at a time.
  *
- * Twelve rows by two vectors are 24 sums; with the two vectors of the panel and the broadcast value that fills the 32
- * registers. Each step of 32 columns of K takes 24 xors, counts and additions for 14 loads. */
+ * Eight rows by two vectors. The left vector is counted plainly: two xors, counts and additions for a word of K. The right
+ * one goes through a carry-save adder, which counts once for a word: three three-way operations, one count, one addition.
+ * Neither alone is as fast as the two together: the plain way is bound by the number of operations, and the other takes
+ * one more register for each output, so that half as many rows would share the loads of the panel. The sums (3 registers
+ * a row), the panel (4) and what is in work (4) are the 32 registers. */
 #include "avx512.h"
 
-#define TILE_ROWS 12
+#define TILE_ROWS 8
+
+/* What a row of a tile has counted. */
+typedef struct {
+    __m512i left;       /* ones of the left vector */
+    __m512i right, odd; /* ones of the right one are 2 * right + ones(odd) */
+} tally;
+
+/* Has the compiler hold x in a register at this point. Without it gcc 12 gathers the work of several rows and spills. */
+#define HOLD(x) __asm__("" : "+v"(x))
+
+/* The same for an address: the next row's is one addition, where gcc 12 would keep eight multiples of the stride. */
+#define HOLD_ADDRESS(x) __asm__("" : "+r"(x))
+
+/* One word of a row against the same columns of the panel. */
+static inline __attribute__((always_inline)) tally count(tally t, const bits_half word[2], const __m512i panel[4])
+{
+    const __m512i low = _mm512_set1_epi32((int)word[0]), high = _mm512_set1_epi32((int)word[1]);
+    t.left = _mm512_add_epi32(t.left, _mm512_popcnt_epi32(_mm512_xor_si512(panel[0], low)));
+    t.left = _mm512_add_epi32(t.left, _mm512_popcnt_epi32(_mm512_xor_si512(panel[2], high)));
+    const __m512i one = _mm512_ternarylogic_epi32(low, panel[1], t.odd, 0x96); /* the parity of three */
+    const __m512i both = _mm512_ternarylogic_epi32(high, panel[3], one, 0x96);
+    const __m512i carry = _mm512_ternarylogic_epi32(one, t.odd, both, 0x5c); /* one ? ~both : odd, the majority */
+    t.odd = both;
+    t.right = _mm512_add_epi32(t.right, _mm512_popcnt_epi32(carry));
+    HOLD(t.left);
+    HOLD(t.right);
+    HOLD(t.odd);
+    return t;
+}
+
+static inline __m512i right_of(tally t)
+{
+    return _mm512_add_epi32(_mm512_add_epi32(t.right, t.right), _mm512_popcnt_epi32(t.odd));
+}
+
+#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 static inline __attribute__((always_inline)) void tile_of(const size_t rows, const bits_rows *a, size_t begin,
                                                           const uint32_t *panel, const bits_way_out *way)
 {
-    __m512i sums[TILE_ROWS][VECTORS];
-#pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++)
-        sums[r][0] = sums[r][1] = _mm512_setzero_si512();
+    const __m512i zero = _mm512_setzero_si512();
+    const size_t stride = a->stride;
+    tally t[TILE_ROWS];
+#define START(r) t[r] = (tally){zero, zero, zero};
+    EACH_ROW(START)
     for (size_t s = 0; s < a->runs; s++) {
-        const bits_half *values = (const bits_half *)(a->first + begin * a->stride + a->offsets[s]);
-        for (size_t h = 0; h < 2 * a->length; h++, panel += BITS_PANEL) {
-            const __m512i left = _mm512_load_si512(panel), right = _mm512_load_si512(panel + 16);
-#pragma GCC unroll 12
-            for (size_t r = 0; r < rows; r++) {
-                const __m512i value = _mm512_set1_epi32((int)values[2 * r * a->stride + h]);
-                sums[r][0] = _mm512_add_epi32(sums[r][0], _mm512_popcnt_epi32(_mm512_xor_si512(left, value)));
-                sums[r][1] = _mm512_add_epi32(sums[r][1], _mm512_popcnt_epi32(_mm512_xor_si512(right, value)));
-            }
+        const uint64_t *words = a->first + begin * stride + a->offsets[s], *end = words + a->length;
+        uintptr_t ahead = (uintptr_t)words + 8 * rows * stride; /* the next tile, if rows follow each other closely */
+        for (; words < end; words++, panel += 2 * BITS_PANEL, ahead += 8 * rows) {
+            const __m512i b[4] = {_mm512_load_si512(panel), _mm512_load_si512(panel + 16), _mm512_load_si512(panel + 32),
+                                  _mm512_load_si512(panel + 48)};
+            _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+            uintptr_t word = (uintptr_t)words;
+#define COUNT(r) if (rows > r) { t[r] = count(t[r], (const bits_half *)word, b); word += 8 * stride; HOLD_ADDRESS(word); }
+            EACH_ROW(COUNT)
         }
     }
-#pragma GCC unroll 12
-    for (size_t r = 0; r < rows; r++)
-        store(sums[r], begin + r, way);
+    /* The same way out several times, so that each is decided once for the tile. */
+    const bits_way_out w = *way;
+#define COUNTS(r) (const __m512i[VECTORS]){t[r].left, right_of(t[r])}
+#define STORE(r) if (rows > r) store(COUNTS(r), begin + r, &w);
+#define STORE_FROM(r) if (rows > r) store_from(base, COUNTS(r), begin + r, &w);
+    if (w.thresholds) {
+        EACH_ROW(STORE)
+    } else if (w.width == BITS_PANEL && w.bases) {
+        EACH_ROW(STORE)
+    } else if (w.width == BITS_PANEL) {
+        const __m512i base[VECTORS] = {_mm512_loadu_si512(w.base), _mm512_loadu_si512(w.base + 16)};
+        if (w.past_caches) {
+            EACH_ROW(STORE_FROM)
+        } else {
+            EACH_ROW(STORE_FROM)
+        }
+    } else {
+        __m512i counts[TILE_ROWS][VECTORS];
+#define SAVE(r) if (rows > r) counts[r][0] = t[r].left, counts[r][1] = right_of(t[r]);
+        EACH_ROW(SAVE)
+#pragma GCC unroll 1
+        for (size_t r = 0; r < rows; r++)
+            store(counts[r], begin + r, way);
+    }
 }
+
+/* A constant number of rows keeps all sums in registers. */
+#define TILE(n) static void tile_##n(const bits_rows *a, size_t begin, const uint32_t *panel, const bits_way_out *way) \
+    { tile_of(n, a, begin, panel, way); }
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
 
 static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
 {
-    switch (rows) { /* a constant number of rows keeps all sums in registers */
-    case 12: tile_of(12, a, begin, panel, way); break;
-    case 11: tile_of(11, a, begin, panel, way); break;
-    case 10: tile_of(10, a, begin, panel, way); break;
-    case 9: tile_of(9, a, begin, panel, way); break;
-    case 8: tile_of(8, a, begin, panel, way); break;
-    case 7: tile_of(7, a, begin, panel, way); break;
-    case 6: tile_of(6, a, begin, panel, way); break;
-    case 5: tile_of(5, a, begin, panel, way); break;
-    case 4: tile_of(4, a, begin, panel, way); break;
-    case 3: tile_of(3, a, begin, panel, way); break;
-    case 2: tile_of(2, a, begin, panel, way); break;
-    default: tile_of(1, a, begin, panel, way);
-    }
+    static void (*const tiles[])(const bits_rows *, size_t, const uint32_t *, const bits_way_out *) = {
+        tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8};
+    tiles[rows - 1](a, begin, panel, way);
 }
 
 #include "strip.h"

@@ -9,9 +9,10 @@
 static void strip(const bits_rows *a, size_t m, const uint32_t *panel, const bits_way_out *way)
 {
     /* Tiles as equal as can be: 14 rows are 7 + 7, not 12 + 2, which would be bound by the loads of the panel. */
-    for (size_t begin = 0, tiles = (m + TILE_ROWS - 1) / TILE_ROWS; tiles; tiles--) {
-        const size_t rows = (m - begin + tiles - 1) / tiles;
-        tile(a, begin, rows, panel, way);
-        begin += rows;
+    const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS, rows = tiles ? m / tiles : 0, larger = tiles ? m % tiles : 0;
+    for (size_t t = 0, begin = 0; t < tiles; t++) {
+        const size_t now = rows + (t < larger);
+        tile(a, begin, now, panel, way);
+        begin += now;
     }
 }

@@ -28,7 +28,7 @@ def measured_line(table: pd.DataFrame) -> str:
     """When, on what and from which commit a table of ``bnnlib bench`` was measured: to be printed beside it."""
     row = table.iloc[0]
     line = (
-        f"measured {str(row['date'])[:10]} on {row['processor']} at {row['ghz']} GHz, caches {row['caches']}, "
+        f"measured {str(row['date'])[:10]} on {row['processor']} at {row['ghz']} GHz, caches {row['cache_sizes']}, "
         f"load {row['load']}, instruction set {row['isa']}, torch {row['torch']}, numpy {row['numpy']}, commit {row['commit']}"
     )
     return textwrap.fill(line, 74)

@@ -15,7 +15,8 @@ COLUMNS = ("id", "quantity", "unit", "claimed", "by", "study", "arm", "value", "
 
 
 def claims(path: Path) -> pd.DataFrame:
-    """The claimed figures, indexed by id. ``study``, ``arm`` and ``value`` say where ours is found, if it is.
+    """The claimed figures, indexed by id. ``study``, ``arm`` and ``value`` say where ours is found, if it is: runs of an
+    arm, or, for a study ``bench/NAME``, the rows of that table for which the pandas query ``arm`` holds.
 
     Raises:
         ValueError: a column is missing, an id stands twice, or a row lacks its claim, source or comment.
@@ -46,6 +47,8 @@ def ledger(results: Path) -> pd.DataFrame:
 def _ours(results: Path, study: str, arm: str, value: str) -> str:
     if not study:
         return ""
+    if study.startswith("bench/"):
+        return _measured(results / f"{study}.csv", arm, value)
     store = store_of(study, results)
     runs = store.runs()
     runs = runs[runs["arm"] == arm] if len(runs) else runs
@@ -61,3 +64,12 @@ def _ours(results: Path, study: str, arm: str, value: str) -> str:
     if len(numbers) < MIN_FOR_INTERVAL:
         return f"{numbers.mean():.2f} ({len(numbers)} seeds: {numbers.min():.2f} to {numbers.max():.2f})"
     return f"{numbers.mean():.2f} ± {half_width(numbers):.2f} ({len(numbers)} seeds)"
+
+
+def _measured(path: Path, query: str, value: str) -> str:
+    """The smallest figure among a bench's rows: the ratio to the best of several contenders."""
+    if not path.exists():
+        return ""
+    rows = pd.read_csv(path).query(query)
+    best = rows.loc[rows[value].idxmin()]
+    return f"{best[value]:.1f} (against {best['contender']}, {best['threads']} thread)"

@@ -68,7 +68,10 @@ def test_a_bad_ledger_is_named(tmp_path):
 
 def test_rows_of_the_books_ledger_name_studies_and_arms_that_exist():
     for row in claims(studies.results_folder() / "ledger.csv").itertuples():
-        if row.study:
+        if row.study.startswith("bench/"):
+            table = pd.read_csv(studies.results_folder() / f"{row.study}.csv")
+            assert len(table.query(row.arm)[row.value].dropna()) >= 1, row.Index
+        elif row.study:
             assert row.arm in {run.arm for run in studies.get(row.study).runs}, row.Index
             kind, _, name = row.value.partition(":")
             assert kind in ("test_accuracy", "test_error") or (kind == "class" and name in FASHION_CLASSES), row.Index
@@ -78,3 +81,14 @@ def test_missing_runs_of_a_study_are_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(registry, "results_folder", lambda: tmp_path)
     studies.results("fashion-binaryconnect")
     assert "15 of 15 runs are not finished yet: bnnlib study run fashion-binaryconnect" in capsys.readouterr().out
+
+
+def test_a_measured_ratio_is_to_the_best_contender(tmp_path):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "convolution.csv").write_text(
+        "contender,channels,threads,ratio\nslow,256,1,80\nfast,256,1,19.96\nother,64,1,5\n"
+    )
+    row = ("a", "speed-up", "times", "58", "someone", "bench/convolution", "channels == 256", "ratio", "why")
+    assert ledger(write(tmp_path, row)).loc["a", "ours"] == "20.0 (against fast, 1 thread)"
+    missing = ("b", "speed-up", "times", "58", "someone", "bench/none", "channels == 256", "ratio", "why")
+    assert ledger(write(tmp_path, missing)).loc["b", "ours"] == ""
