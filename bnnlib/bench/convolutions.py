@@ -40,7 +40,7 @@ def measure_convolutions(
             x, w = signs((images, channels, size, size), 1), signs((channels, channels, 3, 3), 2)
             last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
             bits, filters = kernels.pack_images(last, "NHWC"), kernels.prepack_filters(w)
-            thresholds, out = np.zeros(channels, np.int32), np.empty((images, size, size, channels), np.int32)
+            thresholds, out = np.zeros(channels, np.int32), kernels.conv2d(bits, filters, padding=1)
 
             def ours(bits=bits, filters=filters, out=out):
                 return kernels.conv2d(bits, filters, padding=1, out=out)

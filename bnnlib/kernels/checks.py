@@ -12,6 +12,7 @@ MAX_THREADS = 1024
 
 # A call of a kernel may take less than a microsecond, and so these checks are written to cost little: comparing with a
 # dtype is several times faster than with a type, and one look at the flags serves all of them.
+_LARGE = 1 << 20  # bytes; NumPy puts large arrays 16 bytes behind a page's start
 UINT64, INT32 = np.dtype(np.uint64), np.dtype(np.int32)
 
 
@@ -66,11 +67,18 @@ def rows_in_place(x: np.ndarray) -> np.ndarray:
 
 
 def new(shape: tuple[int, ...], dtype, what: str = "the output") -> np.ndarray:
-    """An array to write into; a size that no memory holds is said in words."""
+    """An array to write into; a size that no memory holds is said in words.
+
+    Large ones start at an address divisible by 64, so that the kernels can write them around the caches.
+    """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size >= 2**47:
         raise ValueError(f"{what} would have shape {shape}: {size:.3g} bytes, more than a process can address")
-    return np.empty(shape, dtype)
+    if size < _LARGE:
+        return np.empty(shape, dtype)
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -5,6 +5,7 @@
  * taps lie outside, sum(x * w) lacks -w of each, so the sum of those taps' weights is added. It is the same for all pixels
  * that miss the same taps (nine classes for a 3x3 filter with padding 1), and joins K in the base of the way out. */
 #include "compare.h"
+#include "way_out.h"
 
 #include <string.h>
 
@@ -65,7 +66,7 @@ typedef struct {
     const int32_t **bases;     /* (class of rows, output column): into tables */
     const panel_thresholds *compare;
     void *out;
-    int along_images;
+    int along_images, past_caches;
 } task;
 
 /* Copies the images into the middle of padded ones. */
@@ -146,8 +147,10 @@ static void strip(const task *t, size_t group, size_t panel, size_t image, size_
         way.bits_stride = 2 * bits_words(outputs);
         way.bits = (bits_half *)t->out + pixel * way.bits_stride + group * c->filters / 32 + panel;
         way.bits_stride *= step;
-    } else
+    } else {
         way.out = (int32_t *)t->out + pixel * outputs + group * c->filters + filter, way.stride = outputs * step;
+        way.past_caches = t->past_caches;
+    }
     t->kernels->strip(&a, t->along_images ? c->images : t->widths,
                       t->panels + (group * panels + panel) * bits_panel_size(c->kernel[0] * c->kernel[1] * t->words), &way);
 }
@@ -168,6 +171,8 @@ static void part(void *context, size_t begin, size_t end)
                     else
                         strip(t, group, panel, s / t->heights, s % t->heights, 0);
     }
+    if (t->past_caches)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* stores around the caches are not ordered by themselves */
 }
 
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
@@ -198,6 +203,7 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
              || (compare && panel_thresholds_make(&made, compare, c->groups, c->filters));
     if (!failed) {
         t.compare = compare ? &made : NULL;
+        t.past_caches = !compare && c->filters % 16 == 0 && past_caches(out, c->images * t.heights * t.widths, outputs);
         if (compare && bits_panels(outputs) % 2) /* the last word of a pixel has one half only */
             memset(out, 0, c->images * t.heights * t.widths * bits_words(outputs) * sizeof(uint64_t));
         bits_in_parallel(threads, t.along_images ? t.heights * t.widths : c->images * t.heights, part, &t);

@@ -1,11 +1,9 @@
 /* The product of two packed matrices: which rows meet which panels, in an order that suits the caches. */
 #include "compare.h"
+#include "way_out.h"
 
 /* Bytes of a that stay in a second-level cache (half of the smallest, 512 kB) while every panel passes over them. */
 #define BLOCK_BYTES ((size_t)256 << 10)
-
-/* From this size on an output is written around the caches, where it would only push out the operands. */
-#define LARGE_OUTPUT ((size_t)2 << 20)
 
 typedef struct {
     const bits_kernels *kernels;
@@ -68,7 +66,7 @@ int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride,
             return -1;
         p.compare = &made;
     } else
-        p.past_caches = m * n * sizeof(int32_t) >= LARGE_OUTPUT && n % 16 == 0 && (uintptr_t)out % 64 == 0;
+        p.past_caches = past_caches(out, m, n);
     p.by_rows = m >= 16 * (size_t)(threads < 1 ? 1 : threads);
     bits_in_parallel(threads, p.by_rows ? m : bits_panels(n), part, &p);
     if (compare)

@@ -4,6 +4,15 @@
 
 #include "bits.h"
 
+/* From this many bytes on an output is written around the caches, where it would only push out the operands. */
+#define LARGE_OUTPUT ((size_t)2 << 20)
+
+/* Whether to do so for `rows` rows of n values: vectors of 64 bytes must not cross a row's end or a line of memory. */
+static inline int past_caches(const void *out, size_t rows, size_t n)
+{
+    return rows * n * sizeof(int32_t) >= LARGE_OUTPUT && n % 16 == 0 && (uintptr_t)out % 64 == 0;
+}
+
 /* The base of a row; see bits_way_out. */
 static inline const int32_t *base_of(const bits_way_out *way, size_t row)
 {

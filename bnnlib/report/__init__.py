@@ -16,6 +16,6 @@ from bnnlib.report.statistics import half_width, paired_difference, paired_tests
 
 __all__ = [
     "class_accuracy", "class_heatmap", "colour", "confusion", "confusion_heatmap", "curves", "half_width",
-    "histogram_drift", "image_grid", "measured_line", "paired_difference", "paired_tests", "points_by_arm", "provenance_line",
-    "style", "summarise",
+    "histogram_drift", "image_grid", "measured_line", "paired_difference", "paired_tests", "points_by_arm",
+    "provenance_line", "style", "summarise",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ def measured_line(table: pd.DataFrame) -> str:
     row = table.iloc[0]
     line = (
         f"measured {str(row['date'])[:10]} on {row['processor']} at {row['ghz']} GHz, caches {row['cache_sizes']}, "
-        f"load {row['load']}, instruction set {row['isa']}, torch {row['torch']}, numpy {row['numpy']}, commit {row['commit']}"
+        f"load {row['load']}, instruction set {row['isa']}, torch {row['torch']}, numpy {row['numpy']}, "
+        f"commit {row['commit']}"
     )
     return textwrap.fill(line, 74)

@@ -15,8 +15,8 @@ COLUMNS = ("id", "quantity", "unit", "claimed", "by", "study", "arm", "value", "
 
 
 def claims(path: Path) -> pd.DataFrame:
-    """The claimed figures, indexed by id. ``study``, ``arm`` and ``value`` say where ours is found, if it is: runs of an
-    arm, or, for a study ``bench/NAME``, the rows of that table for which the pandas query ``arm`` holds.
+    """The claimed figures, indexed by id. ``study``, ``arm`` and ``value`` say where ours is found, if it is: runs
+    of an arm, or, for a study ``bench/NAME``, the rows of that table for which the pandas query ``arm`` holds.
 
     Raises:
         ValueError: a column is missing, an id stands twice, or a row lacks its claim, source or comment.
