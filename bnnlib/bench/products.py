@@ -94,6 +94,10 @@ def measure_products(
         measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
         for isa in kernels.info()["available"][:-1]:
             measure(f"bnnlib, {isa}", on_instructions(isa, packed), shape, with_packing=None)
+        y = kernels.pack(b)
+        for isa in kernels.info()["available"]:
+            loops = on_instructions(isa, lambda x=x, y=y, k=k: kernels.loop_matmul(x, y, k))
+            measure(f"three loops over words, {isa}", loops, shape, with_packing=None)
         for name in rivals:
             make, speed = RIVALS[name]
             if m * n * k / speed / 1e9 > LONGEST_CALL or (name.startswith("numba") and not _has_numba()):

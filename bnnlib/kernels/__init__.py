@@ -11,7 +11,7 @@ weights, once          :func:`prepack`, :func:`prepack_filters`
 products               :func:`matmul`, :func:`sign_matmul` (packs in the call), :func:`matmul_threshold` (bits to bits)
 convolutions           :func:`conv2d`, :func:`conv1d`, :func:`conv2d_threshold`, :func:`conv1d_threshold`
 codes of 2 to 8 bits   :func:`pack_codes`, :func:`matmul_codes`
-to compare with        :func:`naive_matmul`, ``reference`` (the same functions in plain NumPy)
+to compare with        :func:`naive_matmul`, :func:`loop_matmul`, ``reference`` (the same functions in plain NumPy)
 =====================  =============================================================================================
 
 Which instructions do the counting is decided once, when this module loads: the best set that the processor has, or the
@@ -28,6 +28,7 @@ from bnnlib.kernels.packing import pack, pack_images, unpack, unpack_images
 from bnnlib.kernels.products import (
     Codes,
     Panels,
+    loop_matmul,
     matmul,
     matmul_codes,
     matmul_threshold,
@@ -39,6 +40,7 @@ from bnnlib.kernels.products import (
 
 __all__ = [
     "MAX_COLUMNS", "Codes", "Filters", "Panels", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "info",
-    "instruction_set", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack", "pack_codes",
-    "pack_images", "prepack", "prepack_filters", "reference", "sign_matmul", "unpack", "unpack_images", "words_per_row",
+    "instruction_set", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack",
+    "pack_codes", "pack_images", "prepack", "prepack_filters", "reference", "sign_matmul", "unpack", "unpack_images",
+    "words_per_row",
 ]  # fmt: skip

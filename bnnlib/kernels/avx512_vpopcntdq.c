@@ -103,7 +103,8 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
     tiles[rows - 1](a, begin, panel, way);
 }
 
+#include "loops.h"
 #include "strip.h"
 
 const bits_kernels bits_avx512_vpopcntdq = {"avx512-vpopcntdq", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32,
-                                            read_words, strip};
+                                            read_words, strip, loops};

@@ -6,7 +6,7 @@
  * The house, from the top down:
  *   matmul.c, convolution.c, planes.c   which rows meet which weights; the same for every processor; parallel.c shares it out
  *   bits_kernels (below)                what an instruction set provides: packing, and many rows against one panel (strip)
- *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set; strip.h, carry_save.h, packing.h are what they share
+ *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set; strip.h, carry_save.h, packing.h, loops.h are what they share
  *   reference.c                         the same functions by their definitions, which all others equal
  *
  * Panels are the layout of weights that all strips want: PANEL rows of a packed matrix side by side, the 32-bit halves of
@@ -82,6 +82,9 @@ typedef struct {
 
     /* m rows against one panel. */
     void (*strip)(const bits_rows *a, size_t m, const uint32_t *panel, const bits_way_out *way);
+
+    /* The whole product by three plain loops over words, b row-major: no blocks, no panels. To be compared with. */
+    void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
 } bits_kernels;
 
 /* The instruction sets, from the plainest up. */

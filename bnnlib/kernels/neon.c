@@ -41,6 +41,7 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
         tile_of(1, a, begin, panel, way);
 }
 
+#include "loops.h"
 #include "strip.h"
 
 /* Lanes of ones or zeros, each masked to the bit of its place, add up to a byte of eight bits. */
@@ -94,4 +95,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_neon = {"neon", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip};
+                                    strip, loops};

@@ -26,6 +26,7 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
     store_plain(counts, begin, way);
 }
 
+#include "loops.h"
 #include "strip.h"
 
 /* A comparison gives lanes of ones or zeros, movemask their bits. NaN compares false. */
@@ -74,4 +75,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_popcnt = {"popcnt", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip};
+                                    strip, loops};

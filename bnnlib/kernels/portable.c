@@ -45,6 +45,7 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
     tile_of(1, a, begin, panel, way);
 }
 
+#include "loops.h"
 #include "strip.h"
 
 static inline uint64_t few_f32(const float *x, size_t count, size_t *nans);
@@ -59,4 +60,4 @@ static inline uint64_t word_bool(const uint8_t *x) { return few_bool(x, 64); }
 #include "packing.h"
 
 const bits_kernels bits_portable = {"portable", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip};
+                                    strip, loops};

@@ -20,8 +20,8 @@ from bnnlib.kernels.checks import (
 from bnnlib.kernels.packing import pack
 
 __all__ = [
-    "Codes", "Panels", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack_codes", "prepack",
-    "sign_matmul",
+    "Codes", "Panels", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack_codes",
+    "prepack", "sign_matmul",
 ]  # fmt: skip
 
 _PANEL = 32  # rows of a panel: bits.h
@@ -219,6 +219,20 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
     out = check_out(out, (a.rows, b.rows), np.int32)
     threads = check_threads(threads)
     _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
+    return out
+
+
+def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
+    """The product of :func:`matmul` by three plain loops over words, with neither blocks nor panels: what packing
+    gives by itself. For the course, and for comparing.
+
+    Args:
+        a, b: uint64, shapes (M, ceil(K / 64)) and (N, ceil(K / 64)), from :func:`pack`.
+        columns: K.
+    """
+    a, b = (np.ascontiguousarray(check_packed(name, x, columns)) for name, x in (("a", a), ("b", b)))
+    out = new((a.shape[0], b.shape[0]), INT32)
+    _kernels.matmul_loops(a, b, columns, out)
     return out
 
 

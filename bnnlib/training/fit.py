@@ -120,11 +120,18 @@ def fit(
         run.history.histograms = {name: [row] for name, row in watch.histograms().items()}
 
     done = len(run.history.epochs)
-    with Progress(*Progress.get_default_columns(), disable=not progress) as bar:
+    # Drawn from this thread, once a second: a thread that draws ten times a second fills a notebook's channel with
+    # messages for as long as a study takes, and papermill was seen to wait for the end of a cell that had ended.
+    with Progress(*Progress.get_default_columns(), disable=not progress, auto_refresh=False) as bar:
         task = bar.add_task(method.name, total=steps * settings.epochs, completed=steps * done)
+        drawn = time.monotonic()
 
         def step_done(epoch: int, step: int) -> None:
+            nonlocal drawn
             bar.advance(task)
+            if time.monotonic() - drawn >= 1:
+                bar.refresh()
+                drawn = time.monotonic()
             if on_step is not None:
                 on_step(epoch, step, steps)
 

@@ -75,6 +75,10 @@ static int products(const bits_kernels *kernels, size_t m, size_t n, size_t colu
     int bad = 0;
     if (bits_matmul(kernels, a, words, panels, m, n, columns, NULL, out, threads) || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul", m, n, columns);
+    memset(out, 0x55, m * n * sizeof *out);
+    kernels->loops(a, b, m, n, columns, out);
+    if (memcmp(out, expected, m * n * 4))
+        bad = failed(kernels, "matmul by loops", m, n, columns);
     if (bits_matmul(kernels, a, words, panels, m, n, columns, &compare, out_bits, threads)
         || memcmp(out_bits, expected_bits, m * bits_words(n) * 8))
         bad = failed(kernels, "matmul with thresholds", m, n, columns);

@@ -60,7 +60,9 @@ def test_matmul_equals_the_integer_product_of_the_signs(m, n, k, isa):
     a, b = signs((m, k), 2), signs((n, k), 3)
     with kernels.instruction_set(isa):
         product = kernels.matmul(kernels.pack(a), kernels.pack(b), k)
+        looped = kernels.loop_matmul(kernels.pack(a), kernels.pack(b), k)
     assert product.dtype == np.int32
+    np.testing.assert_array_equal(product, looped)
     np.testing.assert_array_equal(product, a.astype(np.int64) @ b.astype(np.int64).T)
     if m * n * k < 1_000_000:
         np.testing.assert_array_equal(product, reference.matmul(reference.pack(a), reference.pack(b), k))
