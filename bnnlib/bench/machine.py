@@ -5,9 +5,12 @@ import statistics
 import time
 from pathlib import Path
 
+import numpy as np
+
+from bnnlib import kernels
 from bnnlib.kernels import _kernels
 
-__all__ = ["clock", "machine", "port_cycles", "port_limit"]
+__all__ = ["call_overhead", "clock", "machine", "port_cycles", "port_limit"]
 
 _KINDS = {"xor": 0, "popcount": 1, "add": 2}
 
@@ -20,6 +23,20 @@ def clock() -> float:
         _kernels.dependent_additions(4_000_000)
         rates.append(4e-3 / (time.perf_counter() - begun))
     return statistics.median(rates)
+
+
+def call_overhead() -> float:
+    """Microseconds that a call of ``kernels.matmul`` takes from Python beyond the arithmetic: those of a product of one
+    row of 64 signs with 32 (some nanoseconds in C), with ``out`` given. Median of nine times a thousand calls."""
+    bits = np.zeros((32, 1), np.uint64)
+    row, panels, out = bits[:1], kernels.prepack(bits, 64), np.empty((1, 32), np.int32)
+    took = []
+    for _ in range(9):
+        begun = time.perf_counter()
+        for _ in range(1000):
+            kernels.matmul(row, panels, 64, out=out)
+        took.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(took)
 
 
 def port_cycles() -> dict[str, float] | None:
@@ -64,6 +81,7 @@ def machine() -> dict[str, object]:
     return {
         "ghz": round(clock(), 2),
         **{f"cycles_{name}": round(value, 3) for name, value in (port_cycles() or {}).items()},
+        "call_us": round(call_overhead(), 2),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "processors": os.cpu_count(),
         "cache_sizes": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),

@@ -118,9 +118,22 @@ def test_channels_are_the_last_axis_of_a_linear_layer_whatever_stands_before(nam
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_move_to_the_meta_device_and_back_to_shape(name):
+def test_a_move_to_the_meta_device_takes_every_parameter_and_buffer_along(name):
     net = models.MLP(name, width=16).to("meta")
-    assert all(p.is_meta for p in net.parameters())
+    assert all(tensor.is_meta for tensor in [*net.parameters(), *net.buffers()])
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_move_to_an_accelerator_and_back_changes_nothing(name, device):
+    if not getattr(torch.backends if device == "mps" else torch, device).is_available():
+        pytest.skip(f"no {device} here")
+    net = models.MLP(name, width=16).eval()
+    x = torch.randn(4, 1, 28, 28)
+    before = net(x)
+    moved = net.to(device)(x.to(device))
+    torch.testing.assert_close(moved.cpu(), before, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(net.cpu()(x), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", METHODS)
