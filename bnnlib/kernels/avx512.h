@@ -12,10 +12,12 @@ static inline __attribute__((always_inline)) void store_from(const __m512i base[
     uint32_t reached = 0;
     for (size_t v = 0; v < VECTORS; v++) {
         const __m512i value = _mm512_sub_epi32(base[v], _mm512_add_epi32(counts[v], counts[v]));
-        int32_t *out = way->out + row * way->stride + 16 * v;
-        if (way->thresholds)
+        if (way->thresholds) {
             reached |= (uint32_t)_mm512_cmpge_epi32_mask(value, _mm512_loadu_si512(way->thresholds + 16 * v)) << (16 * v);
-        else if (way->width >= 16 * (v + 1)) {
+            continue;
+        }
+        int32_t *out = way->out + row * way->stride + 16 * v;
+        if (way->width >= 16 * (v + 1)) {
             if (way->past_caches)
                 _mm512_stream_si512((void *)out, value);
             else
