@@ -59,13 +59,18 @@ def port_cycles() -> dict[str, float] | None:
     return {name: statistics.median(values) for name, values in cycles.items()}
 
 
-def port_limit(ghz: float, cycles: dict[str, float]) -> float:
-    """Multiply-accumulates per nanosecond (GMAC/s) of a kernel that does nothing but xor, count and add.
+def port_limit(ghz: float, cycles: dict[str, float], *, operations: float = 3, counts: float = 1) -> float:
+    """Multiply-accumulates per nanosecond (GMAC/s) that the vector ports allow.
 
-    Each handles 512 bits and takes a slot of one of the vector ports, of which the cheapest instruction tells the
+    Args:
+        ghz, cycles: from :func:`clock` and :func:`port_cycles`.
+        operations: instructions for 512 bits: an xor, a count and an addition; fewer with carry-save adders.
+        counts: how many of them are counts.
+
+    Each takes a slot of one of the vector ports, of which the cheapest instruction tells the
     number; counts go to some of the ports only. What binds is the slots or the counts, whichever takes longer.
     """
-    return 512 / max(3 * min(cycles.values()), cycles["popcount"]) * ghz
+    return 512 / max(operations * min(cycles.values()), counts * cycles["popcount"]) * ghz
 
 
 def machine() -> dict[str, object]:

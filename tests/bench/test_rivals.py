@@ -55,6 +55,8 @@ def test_the_limit_is_set_by_slots_or_by_counts():
     assert machine.port_limit(2.0, {"xor": 0.25, "popcount": 0.5, "add": 0.25}) == pytest.approx(512 / 0.75 * 2)
     assert machine.port_limit(2.0, {"xor": 0.5, "popcount": 1.0, "add": 0.5}) == pytest.approx(512 / 1.5 * 2)
     assert machine.port_limit(1.0, {"xor": 0.25, "popcount": 1.0, "add": 0.25}) == pytest.approx(512)
+    fused = machine.port_limit(2.0, {"xor": 0.25, "popcount": 0.5, "add": 0.25}, operations=2.75, counts=0.75)
+    assert fused == pytest.approx(512 / 0.6875 * 2)
     assert 0.2 < machine.clock() < 8
     assert 0 < machine.call_overhead() < 1000
 
