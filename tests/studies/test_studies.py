@@ -196,6 +196,7 @@ def wait_for(path):
 
 
 def _forever(study, folder, work):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started ignoring it
     execute(study, ResultsStore(folder), work, workers=1)
 
 
