@@ -16,6 +16,8 @@ __all__ = ["conv2d", "matmul", "pack", "pack_images", "prepack"]
 
 
 def _words(bits: torch.Tensor) -> np.ndarray:
+    if bits.dtype != torch.int64:
+        raise TypeError(f"packed words are int64 tensors (from bnnlib.torch_ops.pack), received {bits.dtype}")
     return bits.numpy().view(np.uint64)
 
 

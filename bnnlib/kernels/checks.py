@@ -26,6 +26,8 @@ def describe(x) -> str:
 
 
 def check_columns(columns: int) -> None:
+    if type(columns) is not int:
+        raise TypeError(f"columns must be an int, received {columns!r} ({type(columns).__name__})")
     if not 0 <= columns <= MAX_COLUMNS:
         raise ValueError(f"columns must lie in 0..{MAX_COLUMNS} so that sums fit int32, received {columns}")
 
@@ -119,3 +121,19 @@ def aligned_panels(values: int) -> np.ndarray:
     room = np.zeros(values + 16, np.uint32)
     start = -room.ctypes.data % 64 // 4
     return room[start : start + values]
+
+
+def check_panels(values: np.ndarray, size: int) -> np.ndarray:
+    """Panels of the right size at an address that vector loads can use: themselves, or (as after a pickle) a copy."""
+    if values.dtype != np.uint32 or values.shape != (size,):
+        raise ValueError(f"panels must be {size} values of uint32, received {values.dtype} of shape {values.shape}")
+    if values.flags.c_contiguous and values.ctypes.data % 64 == 0:
+        return values
+    room = aligned_panels(size)
+    room[:] = values
+    return room
+
+
+def check_apart(out: np.ndarray | None, a: np.ndarray) -> None:
+    if out is not None and np.may_share_memory(out, a):
+        raise ValueError("out shares memory with an operand, which would be overwritten while it is read")

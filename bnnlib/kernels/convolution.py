@@ -9,6 +9,7 @@ from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import (
     check_columns,
     check_out,
+    check_panels,
     check_threads,
     check_thresholds,
     describe,
@@ -198,10 +199,15 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
     else:
         out = check_out(out, (x.shape[0], *size, filters.filters), np.int32)
     thresholds, flips = compare if in_words else (None, None)
-    _kernels.convolve(x, shape, filters.panels, filters.tap_sums, thresholds, flips, out, threads)
+    of_group = -(-shape[2] // 32) * 32
+    taps = filters.kernel[0] * filters.kernel[1]
+    panels = check_panels(filters.panels, groups * of_group * 2 * taps * words_per_row(each))
+    if filters.tap_sums.shape != (groups * taps * of_group,):
+        raise ValueError("the filters' tap sums are not those of such filters; make them with prepack_filters")
+    _kernels.convolve(x, shape, panels, filters.tap_sums, thresholds, flips, out, threads)
     if compare is not None and not in_words:  # a word would hold filters of two groups: packed in a second pass
         bits = (out >= compare[0]) != compare[1].astype(bool)
-        out = pack(bits.reshape(-1, filters.filters)).reshape(*out.shape[:3], -1)
+        out = pack(bits.reshape(-1, filters.filters)).reshape(*out.shape[:3], words_per_row(filters.filters))
     return out
 
 

@@ -9,8 +9,10 @@ from bnnlib.kernels.checks import (
     INT32,
     MAX_COLUMNS,
     aligned_panels,
+    check_apart,
     check_out,
     check_packed,
+    check_panels,
     check_threads,
     check_thresholds,
     describe,
@@ -85,6 +87,7 @@ def matmul(
     """
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
+    check_apart(out, a)
     out = check_out(out, (a.shape[0], b.rows), INT32)
     _kernels.matmul(a, b.values, columns, out, check_threads(threads))
     return out
@@ -130,6 +133,7 @@ def matmul_threshold(
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
     thresholds, flips = check_thresholds(thresholds, flips, b.rows)
+    check_apart(out, a)
     out = check_out(out, (a.shape[0], words_per_row(b.rows)), np.uint64)
     if columns == 0:  # every sum is 0
         out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
@@ -218,7 +222,9 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
         )
     out = check_out(out, (a.rows, b.rows), np.int32)
     threads = check_threads(threads)
-    _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
+    size = b.planes.shape[0] * (-(-b.rows // _PANEL)) * _PANEL * 2 * words_per_row(b.columns)
+    panels = check_panels(b.panels, size)
+    _kernels.matmul_planes(a.planes, a.weights, a.sums, panels, b.weights, b.sums, a.columns, out, threads)
     return out
 
 
@@ -264,4 +270,5 @@ def _as_panels(b: np.ndarray | Panels, columns: int) -> Panels:
         return prepack(b, columns)
     if b.columns != columns:
         raise ValueError(f"b was prepacked with {b.columns} columns, but columns is {columns}")
-    return b
+    values = check_panels(b.values, -(-b.rows // _PANEL) * _PANEL * 2 * words_per_row(columns))
+    return b if values is b.values else Panels(b.rows, b.columns, values)

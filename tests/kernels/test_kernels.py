@@ -1,4 +1,5 @@
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -321,3 +322,20 @@ def test_the_gil_is_released_while_a_kernel_runs():
     seen.append(None)
     thread.join()
     assert sum(begun < moment < ended for moment in seen if moment is not None) >= 2
+
+
+def test_copied_and_pickled_panels_work_and_foreign_ones_are_refused():
+    b = kernels.pack(signs((40, 130), 8))
+    panels, expected = kernels.prepack(b, 130), reference.matmul(b, b, 130)
+    for _ in range(5):
+        np.testing.assert_array_equal(kernels.matmul(b, pickle.loads(pickle.dumps(panels)), 130), expected)
+    with pytest.raises(ValueError, match="panels must be"):
+        kernels.matmul(b, kernels.Panels(100_000, 130, np.zeros(16, np.uint32)), 130)
+
+
+def test_an_output_over_an_operand_and_columns_that_are_no_int_are_refused():
+    a = kernels.pack(signs((64, 128)))
+    with pytest.raises(ValueError, match="out shares memory"):
+        kernels.matmul_threshold(a, a[:], 128, np.zeros(64, np.int32), out=a[:, :1])
+    with pytest.raises(TypeError, match="columns must be an int"):
+        kernels.prepack(a, np.uint8(128))
