@@ -292,12 +292,11 @@ def _store_measured(table, name: str, results: Path | None) -> None:
 
 
 def _store(table, name: str, results: Path | None) -> None:
-    from bnnlib import studies
-    from bnnlib.files import replaced
+    from bnnlib import bench, studies
 
     path = (results or studies.results_folder()) / "bench" / f"{name}.csv"
-    replaced(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
-    console.print(f"stored {path}")
+    bench.store(table, path)
+    console.print(f"stored {path}", soft_wrap=True)
 
 
 def main() -> None:

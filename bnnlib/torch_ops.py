@@ -68,11 +68,7 @@ def matmul(a: torch.Tensor, panels: torch.Tensor, rows: int, columns: int) -> to
     Raises:
         ValueError: the panels are not those of such weights.
     """
-    values = panels.numpy().view(np.uint32)
-    wanted = -(-rows // 32) * 32 * 2 * kernels.words_per_row(columns)
-    if values.size != wanted:
-        raise ValueError(f"panels of {rows} rows and {columns} columns are {wanted} values, received {values.size}")
-    b = kernels.Panels(rows, columns, _on_64_bytes(values))
+    b = kernels.Panels(rows, columns, panels.numpy().view(np.uint32))
     return torch.from_numpy(kernels.matmul(_words(a), b, columns, threads=torch.get_num_threads()))
 
 
@@ -96,7 +92,7 @@ def conv2d(
     """
     filters = kernels.prepack_filters(weights.detach().numpy(), groups)
     out = kernels.conv2d(
-        _words(x), filters, tuple(stride), tuple(padding), tuple(dilation), pad_value=pad_value,
+        _words(x), filters, stride, padding, dilation, pad_value=pad_value,
         threads=torch.get_num_threads(),
     )  # fmt: skip
     return torch.from_numpy(out).permute(0, 3, 1, 2)
@@ -109,12 +105,3 @@ def _(x, weights, stride, padding, dilation, groups, pad_value):
         for i in range(2)
     ]
     return x.new_empty((x.shape[0], *size, weights.shape[0]), dtype=torch.int32).permute(0, 3, 1, 2)
-
-
-def _on_64_bytes(values: np.ndarray) -> np.ndarray:
-    """The panels themselves, or a copy of them at an address that vector loads can use."""
-    if values.ctypes.data % 64 == 0:
-        return values
-    room = kernels.checks.aligned_panels(values.size)
-    room[:] = values
-    return room

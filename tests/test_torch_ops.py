@@ -60,7 +60,7 @@ def test_shapes_for_graphs_agree_with_what_is_computed(operator, arguments):
 
 
 def test_panels_of_other_weights_are_refused():
-    with pytest.raises(ValueError, match="panels of 40 rows and 70 columns are 256 values, received 128"):
+    with pytest.raises(ValueError, match="panels of 40 rows and 70 columns are 256 values of uint32, received uint32"):
         torch_ops.matmul(torch_ops.pack(torch.randn(3, 70)), torch_ops.prepack(torch.randn(5, 70)), 40, 70)
 
 

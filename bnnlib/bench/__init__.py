@@ -4,6 +4,9 @@ from bnnlib.bench.convolutions import measure_convolutions
 from bnnlib.bench.packing import measure_packing
 from bnnlib.bench.products import measure_products
 from bnnlib.bench.steps import measure_steps
+from bnnlib.bench.tables import store, stored
 from bnnlib.bench.timing import side_by_side
 
-__all__ = ["measure_convolutions", "measure_packing", "measure_products", "measure_steps", "side_by_side"]
+__all__ = [
+    "measure_convolutions", "measure_packing", "measure_products", "measure_steps", "side_by_side", "store", "stored",
+]  # fmt: skip

@@ -1,13 +1,13 @@
 """Packing of floats against the speed at which memory can be read at all."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
 from bnnlib import kernels
-from bnnlib.bench.products import on_instructions
 from bnnlib.bench.timing import side_by_side
 from bnnlib.kernels import _kernels
 
@@ -25,6 +25,9 @@ def measure_packing(
 ) -> pd.DataFrame:
     """Times the packing of float32 rows of 1024 values, in pairs with other ways to go over the same bytes.
 
+    Ours and reading are the compiled functions alone, a memory bandwidth each; ``bnnlib.kernels.pack`` is the call that
+    users make, with its checks and a new array.
+
     Returns:
         A row for each size and contender (reading in C, memcpy, NumPy's and torch's maximum, NumPy's packbits, and
         every instruction set): ``gb_per_s`` of bytes read, and the ``ratio`` of its time to that of our best packing.
@@ -39,17 +42,21 @@ def measure_packing(
         def ours(x=x, bits=bits):
             return _kernels.pack_f32(x, bits)
 
+        lower = kernels.info()["available"][:-1]
+        within = {f"bnnlib, {isa}": partial(kernels.instruction_set, isa) for isa in lower}
+
         contenders: dict[str, Callable[[], object]] = {
             "reading": lambda x=x: _kernels.read(x),
             "memcpy": lambda x=x, copy=copy: np.copyto(copy, x),
             "NumPy maximum": x.max,
             "torch maximum": tensor.max,
             "NumPy packbits": lambda x=x: np.packbits(x >= 0),
-            **{f"bnnlib, {isa}": on_instructions(isa, ours) for isa in kernels.info()["available"][:-1]},
+            "bnnlib.kernels.pack": lambda x=x: kernels.pack(x),
+            **{f"bnnlib, {isa}": ours for isa in lower},
         }
         try:
             for name, call in contenders.items():
-                pair = side_by_side({"ours": ours, name: call}, rounds=rounds, at_least=at_least)
+                pair = side_by_side({"ours": ours, name: call}, rounds=rounds, at_least=at_least, within=within)
                 row = {
                     "bytes": x.nbytes, "contender": name, "threads": 1, "ms": pair.loc[name, "ms"],
                     "gb_per_s": x.nbytes / pair.loc[name, "ms"] / 1e6,

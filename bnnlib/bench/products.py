@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -62,14 +63,16 @@ def measure_products(
         def packing(a=a, panels=panels, out=out):
             return kernels.sign_matmul(a, panels, out=out)
 
-        def measure(name, call, shape, ours=packed, with_packing=packing, threads=1, caches="warm", **more):
+        def measure(name, call, shape, ours=packed, with_packing=packing, threads=1, caches="warm", isa=None, **more):
+            within = {name: partial(kernels.instruction_set, isa)} if isa else {}
             with threadpool_limits(threads):
                 torch_threads = torch.get_num_threads()
                 torch.set_num_threads(threads)
                 try:
                     pair = side_by_side(
-                        {"ours": ours, name: call}, rounds=rounds, at_least=at_least, cold=caches == "cold"
-                    )
+                        {"ours": ours, name: call}, rounds=rounds, at_least=at_least, cold=caches == "cold",
+                        within=within,
+                    )  # fmt: skip
                     other = (
                         side_by_side({"ours": with_packing, name: call}, rounds=rounds, at_least=at_least)
                         if with_packing and caches == "warm"
@@ -93,11 +96,11 @@ def measure_products(
         measure("bnnlib, packing in the call", packing, shape, with_packing=None)
         measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
         for isa in kernels.info()["available"][:-1]:
-            measure(f"bnnlib, {isa}", on_instructions(isa, packed), shape, with_packing=None)
+            measure(f"bnnlib, {isa}", packed, shape, with_packing=None, isa=isa)
         y = kernels.pack(b)
         for isa in kernels.info()["available"]:
-            loops = on_instructions(isa, lambda x=x, y=y, k=k: kernels.loop_matmul(x, y, k))
-            measure(f"three loops over words, {isa}", loops, shape, with_packing=None)
+            loops = partial(kernels.loop_matmul, x, y, k)
+            measure(f"three loops over words, {isa}", loops, shape, with_packing=None, isa=isa)
         for name in rivals:
             make, speed = RIVALS[name]
             if m * n * k / speed / 1e9 > LONGEST_CALL or (name.startswith("numba") and not _has_numba()):
@@ -106,22 +109,12 @@ def measure_products(
             try:
                 call = make(a, b)
                 call()
-            except RuntimeError:  # torch._int_mm asks for more than 16 rows
+            except (RuntimeError, AttributeError):  # torch._int_mm asks for more than 16 rows; not every torch has MKL
                 continue
             measure(name, call, shape, **more)
             if cold and name.endswith("float32"):
                 measure(name, call, shape, caches="cold")
     return pd.DataFrame(rows).round(5)
-
-
-def on_instructions(isa: str, call: Callable[[], object]) -> Callable[[], object]:
-    """The call, made with that instruction set."""
-
-    def run():
-        with kernels.instruction_set(isa):
-            return call()
-
-    return run
 
 
 def _has_numba() -> bool:

@@ -1,7 +1,7 @@
 """Other software that multiplies matrices of signs: what the course's kernels are compared with."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -17,14 +17,22 @@ def _float32(a, b):
     return torch.from_numpy(a), torch.from_numpy(b)
 
 
-def torch_mm(a, b) -> Product:
-    x, w = _float32(a, b)
-    return lambda: torch.mm(x, w.T)
+def torch_mm(a, b, dtype=torch.float32) -> Product:
+    x, w = (torch.from_numpy(v).to(dtype) for v in (a, b))
+    turned, out = w.T, torch.empty(len(a), len(b), dtype=dtype)
+    return lambda: torch.mm(x, turned, out=out)
 
 
 def torch_linear(a, b) -> Product:
     x, w = _float32(a, b)
     return lambda: torch.nn.functional.linear(x, w)
+
+
+def torch_packed_linear(a, b) -> Product:
+    """What a frozen graph of torch.compile calls: MKL's product with weights that it has packed beforehand."""
+    x, w = _float32(a, b)
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(w, len(x))
+    return lambda: torch.ops.mkl._mkl_linear(x, packed, w, None, len(x))
 
 
 def torch_conv1x1(a, b) -> Product:
@@ -35,28 +43,14 @@ def torch_conv1x1(a, b) -> Product:
 
 
 def numpy_float32(a, b) -> Product:
-    return lambda: a @ b.T
-
-
-def torch_bf16(a, b) -> Product:
-    x, w = (t.bfloat16() for t in _float32(a, b))
-    return lambda: torch.mm(x, w.T)
-
-
-def torch_int32(a, b) -> Product:
-    x, w = (t.int() for t in _float32(a, b))
-    return lambda: torch.mm(x, w.T)
-
-
-def torch_int8(a, b) -> Product:
-    x, w = (t.to(torch.int8) for t in _float32(a, b))
-    return lambda: torch.mm(x, w.T)
+    turned, out = b.T, np.empty((len(a), len(b)), np.float32)
+    return lambda: np.matmul(a, turned, out=out)
 
 
 def torch_int_mm(a, b) -> Product:
     x, w = (t.to(torch.int8) for t in _float32(a, b))
-    turned = w.T.contiguous()
-    return lambda: torch._int_mm(x, turned)
+    turned, out = w.T.contiguous(), torch.empty(len(a), len(b), dtype=torch.int32)
+    return lambda: torch._int_mm(x, turned, out=out)
 
 
 def numpy_bitwise_count(a, b) -> Product:
@@ -115,22 +109,23 @@ def _numba_loop():
 RIVALS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], Product], float]] = {
     "torch.mm float32": (torch_mm, 50),
     "F.linear float32": (torch_linear, 50),
+    "packed linear float32": (torch_packed_linear, 50),
     "1x1 F.conv2d float32": (torch_conv1x1, 50),
     "NumPy float32": (numpy_float32, 50),
-    "torch.mm bf16": (torch_bf16, 100),
+    "torch.mm bf16": (partial(torch_mm, dtype=torch.bfloat16), 100),
     "torch._int_mm": (torch_int_mm, 300),
-    "torch.mm int32 (fallback)": (torch_int32, 10),
-    "torch.mm int8 (wraps)": (torch_int8, 30),
+    "torch.mm int32 (fallback)": (partial(torch_mm, dtype=torch.int32), 10),
+    "torch.mm int8 (wraps)": (partial(torch_mm, dtype=torch.int8), 30),
     "NumPy bitwise_count": (numpy_bitwise_count, 10),
     "numba popcount": (numba_popcount, 300),
     "naive extension": (naive_extension, 1),
 }
-FLOAT32 = ("torch.mm float32", "F.linear float32", "1x1 F.conv2d float32", "NumPy float32")
+FLOAT32 = tuple(name for name in RIVALS if name.endswith("float32"))
 POPCOUNTS = ("NumPy bitwise_count", "numba popcount")
 
 
 def wrong_share(a: np.ndarray, b: np.ndarray) -> float:
     """Share of entries that an int8 product of signs gets wrong, because it sums in int8 and wraps beyond 127."""
-    wrapped = torch_int8(a, b)().numpy()
+    wrapped = torch_mm(a, b, torch.int8)().numpy()
     right = kernels.matmul(kernels.pack(a), kernels.pack(b), a.shape[1])
     return float(np.mean(wrapped != right))

@@ -3,6 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ def side_by_side(
     warmup: int = 2,
     at_least: float = 0.02,
     cold: bool = False,
+    within: Mapping[str, Callable[[], AbstractContextManager]] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Times contenders in turn (A B C A B C ...), so that a change of the machine's speed hits all alike.
 
@@ -36,6 +39,8 @@ def side_by_side(
         warmup: turns before them that do not.
         at_least: seconds a turn takes at least; short calls are repeated within a turn.
         cold: flush the caches before every call, outside the clock; a turn is then one call.
+        within: name -> what makes the context of that contender's turns, such as an instruction set; entered and left
+            outside the clock.
 
     Returns:
         A row for each contender: ``ms`` (median of a call), ``ms_low``, ``ms_high`` (quartiles), ``ratio`` (median over
@@ -48,20 +53,22 @@ def side_by_side(
         raise ValueError(f"needs two contenders and three rounds, received {len(contenders)} and {rounds}")
     calls: dict[str, int] = {}
     for name, call in contenders.items():
-        for _ in range(max(1, warmup)):
-            begun = time.perf_counter()
-            call()
-            took = time.perf_counter() - begun
+        with within.get(name, nullcontext)():
+            for _ in range(max(1, warmup)):
+                begun = time.perf_counter()
+                call()
+                took = time.perf_counter() - begun
         calls[name] = 1 if cold else max(1, round(at_least / max(took, 1e-9)))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
             if cold:
                 flush_caches()
-            begun = time.perf_counter()
-            for _ in range(calls[name]):
-                call()
-            seconds[name].append((time.perf_counter() - begun) / calls[name])
+            with within.get(name, nullcontext)():
+                begun = time.perf_counter()
+                for _ in range(calls[name]):
+                    call()
+                seconds[name].append((time.perf_counter() - begun) / calls[name])
     baseline = seconds[next(iter(contenders))]
     rows = []
     for name, times in seconds.items():

@@ -25,16 +25,15 @@ from bnnlib.kernels.checks import MAX_COLUMNS, words_per_row
 from bnnlib.kernels.convolution import Filters, conv1d, conv1d_threshold, conv2d, conv2d_threshold, prepack_filters
 from bnnlib.kernels.dispatch import info, instruction_set
 from bnnlib.kernels.packing import pack, pack_images, unpack, unpack_images
+from bnnlib.kernels.panels import Panels, prepack
 from bnnlib.kernels.products import (
     Codes,
-    Panels,
     loop_matmul,
     matmul,
     matmul_codes,
     matmul_threshold,
     naive_matmul,
     pack_codes,
-    prepack,
     sign_matmul,
 )  # fmt: skip
 

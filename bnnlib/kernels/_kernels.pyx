@@ -172,6 +172,13 @@ def to_panels(const uint64_t[:, ::1] b, uint32_t[::1] panels):
             bits_to_panels(&b[0, 0], rows, words, words, &panels[0])
 
 
+cdef int check_apart(const void *out, size_t out_size, const void *x, size_t size) except -1:
+    """Sizes in bytes. Here and not in Python, where the look at the addresses takes as long as a small product."""
+    if <size_t>out < <size_t>x + size and <size_t>x < <size_t>out + out_size:
+        raise ValueError("out shares memory with an operand, which would be overwritten while it is read")
+    return 0
+
+
 def matmul(const uint64_t[:, :] a, const uint32_t[::1] panels, size_t columns, int32_t[:, ::1] out, int threads):
     cdef size_t m = out.shape[0], n = out.shape[1]
     if m == 0 or n == 0:
@@ -179,6 +186,8 @@ def matmul(const uint64_t[:, :] a, const uint32_t[::1] panels, size_t columns, i
     if columns == 0:
         out[:, :] = 0
         return
+    check_apart(&out[0, 0], 4 * m * n, &a[0, 0], a.strides[0] * (m - 1) + 8 * a.shape[1])
+    check_apart(&out[0, 0], 4 * m * n, &panels[0], 4 * panels.shape[0])
     with nogil:
         bits_matmul(chosen, &a[0, 0], a.strides[0] // 8, &panels[0], m, n, columns, NULL, &out[0, 0], threads)
 
@@ -203,6 +212,8 @@ def matmul_threshold(const uint64_t[:, :] a, const uint32_t[::1] panels, size_t 
         return
     compare.thresholds = &thresholds[0]
     compare.flips = &flips[0]
+    check_apart(&out[0, 0], 8 * m * out.shape[1], &a[0, 0], a.strides[0] * (m - 1) + 8 * a.shape[1])
+    check_apart(&out[0, 0], 8 * m * out.shape[1], &panels[0], 4 * panels.shape[0])
     with nogil:
         failed = bits_matmul(chosen, &a[0, 0], a.strides[0] // 8, &panels[0], m, n, columns, &compare, &out[0, 0], threads)
     if failed:
@@ -220,6 +231,8 @@ def matmul_planes(const uint64_t[:, :, ::1] a, const int32_t[::1] a_weights, con
     if columns == 0:
         out[:, :] = 0
         return
+    check_apart(&out[0, 0], 4 * m * n, &a[0, 0, 0], a.nbytes)
+    check_apart(&out[0, 0], 4 * m * n, &panels[0], panels.nbytes)
     left.count, left.weights, left.sums = a_weights.shape[0], &a_weights[0], &a_sums[0]
     right.count, right.weights, right.sums = b_weights.shape[0], &b_weights[0], &b_sums[0]
     with nogil:
@@ -252,6 +265,9 @@ def convolve(const uint64_t[:, :, :, ::1] x, tuple shape, const uint32_t[::1] pa
         compare.flips = &flips[0]
     cdef const bits_thresholds *comparison = NULL if thresholds is None else &compare
     cdef const uint64_t *first = &x[0, 0, 0, 0] if x.shape[1] and x.shape[2] else NULL # padding alone can be an image
+    if first != NULL:
+        check_apart(to, out.nbytes, first, x.nbytes)
+    check_apart(to, out.nbytes, &panels[0], panels.nbytes)
     with nogil:
         failed = bits_convolve(chosen, &c, first, &panels[0], &tap_sums[0], comparison, to, threads)
     if failed:

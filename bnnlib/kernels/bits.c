@@ -35,16 +35,17 @@ void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride,
 
 void bits_dependent_additions(size_t n)
 {
-    size_t x = 0;
+    size_t x = 0, one = 1;
+    __asm__ volatile("" : "+r"(one)); /* in a register: some processors add constants for nothing, on renaming */
     for (size_t i = 0; i < n; i += 8) {
-        x += 1; __asm__ volatile("" : "+r"(x)); /* keeps the compiler from adding them up itself */
-        x += 1; __asm__ volatile("" : "+r"(x));
-        x += 1; __asm__ volatile("" : "+r"(x));
-        x += 1; __asm__ volatile("" : "+r"(x));
-        x += 1; __asm__ volatile("" : "+r"(x));
-        x += 1; __asm__ volatile("" : "+r"(x));
-        x += 1; __asm__ volatile("" : "+r"(x));
-        x += 1; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x)); /* keeps the compiler from adding them up itself */
+        x += one; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x));
+        x += one; __asm__ volatile("" : "+r"(x));
     }
 }
 

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 
 import numpy as np
 
@@ -32,14 +33,36 @@ def check_columns(columns: int) -> None:
         raise ValueError(f"columns must lie in 0..{MAX_COLUMNS} so that sums fit int32, received {columns}")
 
 
+_forked = False  # GNU's OpenMP hangs in a child of a process that had used threads
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def check_threads(threads: int) -> int:
+    """The number of threads to use: the one asked for, in a forked process 1."""
     try:
         threads = operator.index(threads)
     except TypeError:
         raise TypeError(f"threads must be a whole number, received {threads!r}") from None
     if not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"threads must lie in 1..{MAX_THREADS}, received {threads}")
-    return threads
+    return 1 if _forked else threads
+
+
+def check_groups(groups: int, count: int, what: str) -> None:
+    try:
+        operator.index(groups)
+    except TypeError:
+        raise TypeError(f"groups must be a whole number, received {groups!r}") from None
+    if groups < 1 or count % groups:
+        raise ValueError(f"groups must divide the {count} {what}, received {groups}")
 
 
 def check_packed(name: str, bits: np.ndarray, columns: int) -> np.ndarray:
@@ -76,8 +99,12 @@ def new(shape: tuple[int, ...], dtype, what: str = "the output") -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size >= 2**47:
         raise ValueError(f"{what} would have shape {shape}: {size:.3g} bytes, more than a process can address")
-    if size < _LARGE:
-        return np.empty(shape, dtype)
+    return np.empty(shape, dtype) if size < _LARGE else aligned(shape, dtype)
+
+
+def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """An empty array that starts at an address divisible by 64."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(size + 64, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + size].view(dtype).reshape(shape)
@@ -114,26 +141,3 @@ def check_thresholds(thresholds: np.ndarray, flips: np.ndarray | None, outputs: 
     elif flips.shape != (outputs,):
         raise ValueError(f"flips must have shape ({outputs},), one for each output, received {flips.shape}")
     return np.ascontiguousarray(thresholds), np.ascontiguousarray(flips).view(np.uint8)
-
-
-def aligned_panels(values: int) -> np.ndarray:
-    """Room for panels: uint32, zeros, the first at an address divisible by 64."""
-    room = np.zeros(values + 16, np.uint32)
-    start = -room.ctypes.data % 64 // 4
-    return room[start : start + values]
-
-
-def check_panels(values: np.ndarray, size: int) -> np.ndarray:
-    """Panels of the right size at an address that vector loads can use: themselves, or (as after a pickle) a copy."""
-    if values.dtype != np.uint32 or values.shape != (size,):
-        raise ValueError(f"panels must be {size} values of uint32, received {values.dtype} of shape {values.shape}")
-    if values.flags.c_contiguous and values.ctypes.data % 64 == 0:
-        return values
-    room = aligned_panels(size)
-    room[:] = values
-    return room
-
-
-def check_apart(out: np.ndarray | None, a: np.ndarray) -> None:
-    if out is not None and np.may_share_memory(out, a):
-        raise ValueError("out shares memory with an operand, which would be overwritten while it is read")

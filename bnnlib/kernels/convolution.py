@@ -8,8 +8,8 @@ import numpy as np
 from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import (
     check_columns,
+    check_groups,
     check_out,
-    check_panels,
     check_threads,
     check_thresholds,
     describe,
@@ -17,15 +17,15 @@ from bnnlib.kernels.checks import (
     words_per_row,
 )  # fmt: skip
 from bnnlib.kernels.packing import pack
-from bnnlib.kernels.products import _panels
+from bnnlib.kernels.panels import HoldsPanels, panel_rows, to_panels
 
 __all__ = ["Filters", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "prepack_filters"]
 
-Pair = int | tuple[int, int]
+Pair = int | tuple[int, int] | list[int]
 
 
 @dataclass(frozen=True)
-class Filters:
+class Filters(HoldsPanels):
     """The binary filters of a convolution, ready for use; made by :func:`prepack_filters`.
 
     Attributes:
@@ -45,6 +45,13 @@ class Filters:
     spatial: int
     panels: np.ndarray
     tap_sums: np.ndarray
+
+    def __post_init__(self):
+        taps, of_group = self.kernel[0] * self.kernel[1], self.filters // self.groups
+        each = self.channels // self.groups
+        self.settle("panels", self.groups, of_group, taps * each, taps * words_per_row(each))
+        if self.tap_sums.dtype != np.int32 or self.tap_sums.shape != (self.groups * taps * panel_rows(of_group),):
+            raise ValueError("the tap sums are not those of such filters; make them with prepack_filters")
 
 
 def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
@@ -69,16 +76,15 @@ def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
     if spatial == 1:
         weights = weights[:, :, None]
     outputs, each, height, width = weights.shape
-    if groups < 1 or outputs % groups:
-        raise ValueError(f"groups must divide the {outputs} filters, received {groups}")
+    check_groups(groups, outputs, "filters")
     check_columns(each * height * width)
     taps, words = height * width, words_per_row(each)
     rows = pack(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)).reshape(outputs * taps, each))
-    panels = _panels(rows.reshape(groups, outputs // groups, taps * words))
+    panels = to_panels(rows.reshape(groups, outputs // groups, taps * words))
     ones = np.empty(outputs * taps, np.int32)
     _kernels.count_rows(rows, ones)
     sums = (2 * ones - each).reshape(groups, outputs // groups, taps).transpose(0, 2, 1)
-    tap_sums = np.zeros((groups, taps, -(-(outputs // groups) // 32) * 32), np.int32)
+    tap_sums = np.zeros((groups, taps, panel_rows(outputs // groups)), np.int32)
     tap_sums[..., : outputs // groups] = sums
     return Filters(outputs, each * groups, groups, (height, width), spatial, panels, tap_sums.reshape(-1))
 
@@ -145,7 +151,7 @@ def conv1d(
     threads: int = 1,
 ) -> np.ndarray:
     """As :func:`conv2d` in one dimension: uint64 (N, L, words) to int32 (N, OL, O)."""
-    geometry = (1, stride), (0, padding), (1, dilation)
+    geometry = _of_signal(stride, padding, dilation)
     return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, None, threads)[:, 0]
 
 
@@ -163,7 +169,7 @@ def conv1d_threshold(
 ) -> np.ndarray:
     """As :func:`conv2d_threshold` in one dimension: uint64 (N, L, words) to (N, OL, ceil(O / 64))."""
     compare = check_thresholds(thresholds, flips, filters.filters)
-    geometry = (1, stride), (0, padding), (1, dilation)
+    geometry = _of_signal(stride, padding, dilation)
     return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, compare, None, threads)[:, 0]
 
 
@@ -199,12 +205,7 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
     else:
         out = check_out(out, (x.shape[0], *size, filters.filters), np.int32)
     thresholds, flips = compare if in_words else (None, None)
-    of_group = -(-shape[2] // 32) * 32
-    taps = filters.kernel[0] * filters.kernel[1]
-    panels = check_panels(filters.panels, groups * of_group * 2 * taps * words_per_row(each))
-    if filters.tap_sums.shape != (groups * taps * of_group,):
-        raise ValueError("the filters' tap sums are not those of such filters; make them with prepack_filters")
-    _kernels.convolve(x, shape, panels, filters.tap_sums, thresholds, flips, out, threads)
+    _kernels.convolve(x, shape, filters.panels, filters.tap_sums, thresholds, flips, out, threads)
     if compare is not None and not in_words:  # a word would hold filters of two groups: packed in a second pass
         bits = (out >= compare[0]) != compare[1].astype(bool)
         out = pack(bits.reshape(-1, filters.filters)).reshape(*out.shape[:3], words_per_row(filters.filters))
@@ -224,10 +225,21 @@ def _images(x, spatial: int) -> np.ndarray:
 
 def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
     try:
-        first, second = (value, value) if not isinstance(value, tuple) else value
+        first, second = value if isinstance(value, tuple | list) else (value, value)
         pair = operator.index(first), operator.index(second)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a whole number or a pair of them, received {value!r}") from None
     if min(pair) < least or max(pair) >= 2**31:
         raise ValueError(f"{name} must lie in {least}..{2**31 - 1}, received {value!r}")
     return pair
+
+
+def _of_signal(stride: int, padding: int, dilation: int) -> tuple[tuple[int, int], ...]:
+    """A signal is an image of height 1: its geometry with that of the height before it."""
+
+    def pair(name: str, value: int, of_height: int) -> tuple[int, int]:  # which is also the least that there may be
+        if isinstance(value, tuple | list):
+            raise TypeError(f"{name} must be a whole number for one dimension, received {value!r}")
+        return of_height, _pair(name, value, of_height)[1]
+
+    return pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)

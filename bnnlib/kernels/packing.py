@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from bnnlib.kernels import _kernels
-from bnnlib.kernels.checks import check_packed, describe, new, rows_in_place, words_per_row
+from bnnlib.kernels.checks import check_groups, check_packed, describe, new, rows_in_place, words_per_row
 
 __all__ = ["pack", "pack_images", "unpack", "unpack_images"]
 
@@ -64,8 +64,7 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
     if x.ndim != 4:
         raise ValueError(f"pack_images takes four dimensions ({layout}), received shape {x.shape}")
     images, height, width, channels = x.shape if layout == "NHWC" else (x.shape[0], *x.shape[2:], x.shape[1])
-    if groups < 1 or channels % groups:
-        raise ValueError(f"groups must divide the {channels} channels, received {groups}")
+    check_groups(groups, channels, "channels")
     each = channels // groups
     words = words_per_row(each)
     if layout == "NCHW" and x.dtype == np.float32 and (height * width > 1 or groups > 1):
@@ -100,8 +99,7 @@ def unpack_images(
     """The signs of packed images; the inverse of :func:`pack_images`, with the same arguments."""
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f'layout must be "NCHW" or "NHWC", received {layout!r}')
-    if groups < 1 or channels % groups:
-        raise ValueError(f"groups must divide the {channels} channels, received {groups}")
+    check_groups(groups, channels, "channels")
     each = channels // groups
     words = words_per_row(each)
     if not isinstance(bits, np.ndarray) or bits.ndim != 4 or bits.shape[3] != groups * words:
@@ -109,7 +107,8 @@ def unpack_images(
             f"bits must have shape (N, H, W, {groups * words}) for {channels} channels in {groups} groups, "
             f"received {getattr(bits, 'shape', describe(bits))}"
         )
-    signs = unpack(bits.reshape(-1, words), each, dtype).reshape(*bits.shape[:3], channels)
+    pixels = bits.shape[0] * bits.shape[1] * bits.shape[2]
+    signs = unpack(bits.reshape(pixels * groups, words), each, dtype).reshape(*bits.shape[:3], channels)
     return signs if layout == "NHWC" else np.ascontiguousarray(signs.transpose(0, 3, 1, 2))
 
 
@@ -119,6 +118,8 @@ def _check_real(x) -> None:
             f"packing takes a float32, float64, int8 or bool NumPy array, received {describe(x)}; "
             "convert with x.astype(np.float32)"
         )
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("packing takes no masked array: a masked value has no sign; fill it first")
 
 
 def _refuse_nans(nans: int, size: int) -> None:

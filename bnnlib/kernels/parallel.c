@@ -10,7 +10,7 @@ void bits_in_parallel(int threads, size_t jobs, void (*body)(void *context, size
         return;
     }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
+#pragma omp parallel for num_threads((int)parts) schedule(static, 1)
 #endif
     for (size_t part = 0; part < parts; part++)
         body(context, jobs * part / parts, jobs * (part + 1) / parts);

@@ -8,11 +8,8 @@ from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import (
     INT32,
     MAX_COLUMNS,
-    aligned_panels,
-    check_apart,
     check_out,
     check_packed,
-    check_panels,
     check_threads,
     check_thresholds,
     describe,
@@ -20,51 +17,11 @@ from bnnlib.kernels.checks import (
     words_per_row,
 )  # fmt: skip
 from bnnlib.kernels.packing import pack
+from bnnlib.kernels.panels import HoldsPanels, Panels, prepack, to_panels
 
 __all__ = [
-    "Codes", "Panels", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack_codes",
-    "prepack", "sign_matmul",
+    "Codes", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack_codes", "sign_matmul",
 ]  # fmt: skip
-
-_PANEL = 32  # rows of a panel: bits.h
-
-
-@dataclass(frozen=True)
-class Panels:
-    """A packed matrix in the layout that products want as their second operand; made by :func:`prepack`.
-
-    Attributes:
-        rows, columns: N and K of the matrix.
-        values: its words, 32 rows interleaved; uint32, the first value at an address divisible by 64.
-    """
-
-    rows: int
-    columns: int
-    values: np.ndarray
-
-
-def _panels(packed: np.ndarray) -> np.ndarray:
-    """One matrix after the other: uint64 (matrices, N, words) to the values of their panels."""
-    matrices, rows, words = packed.shape
-    size = -(-rows // _PANEL) * _PANEL * 2 * words
-    panels = aligned_panels(matrices * size)
-    for i in range(matrices):
-        _kernels.to_panels(np.ascontiguousarray(packed[i]), panels[i * size : (i + 1) * size])
-    return panels
-
-
-def prepack(b: np.ndarray, columns: int) -> Panels:
-    """Prepares a packed sign matrix for many products: weights, which stay while activations come and go.
-
-    Args:
-        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`.
-        columns: K, the number of signs in a row.
-
-    Raises:
-        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K.
-    """
-    b = check_packed("b", b, columns)
-    return Panels(b.shape[0], columns, _panels(b[None]))
 
 
 def matmul(
@@ -77,7 +34,7 @@ def matmul(
         b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
         columns: K, the number of signs in a row.
         out: int32, shape (M, N), contiguous and writable, to write into.
-        threads: that share the work.
+        threads: that share the work; in a forked process one does it all (GNU's OpenMP does not survive a fork).
 
     Returns:
         int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
@@ -87,7 +44,6 @@ def matmul(
     """
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
-    check_apart(out, a)
     out = check_out(out, (a.shape[0], b.rows), INT32)
     _kernels.matmul(a, b.values, columns, out, check_threads(threads))
     return out
@@ -133,7 +89,6 @@ def matmul_threshold(
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
     thresholds, flips = check_thresholds(thresholds, flips, b.rows)
-    check_apart(out, a)
     out = check_out(out, (a.shape[0], words_per_row(b.rows)), np.uint64)
     if columns == 0:  # every sum is 0
         out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
@@ -143,7 +98,7 @@ def matmul_threshold(
 
 
 @dataclass(frozen=True)
-class Codes:
+class Codes(HoldsPanels):
     """A matrix of small integers as bit planes; made by :func:`pack_codes`.
 
     Attributes:
@@ -159,6 +114,10 @@ class Codes:
     planes: np.ndarray
     panels: np.ndarray
     sums: np.ndarray
+
+    def __post_init__(self):
+        planes, rows, words = self.planes.shape
+        self.settle("panels", planes, rows, self.columns, words)
 
     @property
     def rows(self) -> int:
@@ -199,7 +158,7 @@ def pack_codes(codes: np.ndarray, bits: int = 2, *, signed: bool) -> Codes:
     weights[-1] *= -1 if signed else 1
     raw = codes.astype(np.int16)
     planes = np.stack([pack((raw >> p & 1).astype(np.bool_)) for p in range(bits)])
-    return Codes(codes.shape[1], weights, planes, _panels(planes), raw.sum(axis=1, dtype=np.int64).astype(np.int32))
+    return Codes(codes.shape[1], weights, planes, to_panels(planes), raw.sum(axis=1, dtype=np.int64).astype(np.int32))
 
 
 def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
@@ -222,9 +181,7 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
         )
     out = check_out(out, (a.rows, b.rows), np.int32)
     threads = check_threads(threads)
-    size = b.planes.shape[0] * (-(-b.rows // _PANEL)) * _PANEL * 2 * words_per_row(b.columns)
-    panels = check_panels(b.panels, size)
-    _kernels.matmul_planes(a.planes, a.weights, a.sums, panels, b.weights, b.sums, a.columns, out, threads)
+    _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
     return out
 
 
@@ -270,5 +227,4 @@ def _as_panels(b: np.ndarray | Panels, columns: int) -> Panels:
         return prepack(b, columns)
     if b.columns != columns:
         raise ValueError(f"b was prepacked with {b.columns} columns, but columns is {columns}")
-    values = check_panels(b.values, -(-b.rows // _PANEL) * _PANEL * 2 * words_per_row(columns))
-    return b if values is b.values else Panels(b.rows, b.columns, values)
+    return b

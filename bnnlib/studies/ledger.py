@@ -67,9 +67,12 @@ def _ours(results: Path, study: str, arm: str, value: str) -> str:
 
 
 def _measured(path: Path, query: str, value: str) -> str:
-    """The smallest figure among a bench's rows: the ratio to the best of several contenders."""
+    """For each processor the smallest figure among a bench's rows: the ratio to the best of several contenders."""
     if not path.exists():
         return ""
     rows = pd.read_csv(path).query(query)
-    best = rows.loc[rows[value].idxmin()]
-    return f"{best[value]:.1f} (against {best['contender']}, {best['threads']} thread)"
+    best = rows.loc[rows.groupby("processor", sort=False)[value].idxmin()]
+    return "; ".join(
+        f"{row[value]:.1f} ({row['processor']}, against {row['contender']}, {row['threads']} thread)"
+        for _, row in best.iterrows()
+    )

@@ -1,4 +1,5 @@
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -27,6 +28,28 @@ def test_short_calls_are_repeated_within_a_turn():
     calls = []
     side_by_side({"a": lambda: calls.append(1), "b": lambda: time.sleep(0.001)}, rounds=3, at_least=0.002)
     assert len(calls) > 50
+
+
+def test_contexts_are_entered_outside_the_clock_and_hold_during_their_contenders_turns_only():
+    inside = []
+
+    @contextmanager
+    def slow():
+        time.sleep(0.01)
+        inside.append("a")
+        yield
+        inside.clear()
+        time.sleep(0.01)
+
+    seen = {"a": [], "b": []}
+    table = side_by_side(
+        {name: lambda name=name: seen[name].append(list(inside)) for name in seen},
+        rounds=3,
+        at_least=0,
+        within={"a": slow},
+    )
+    assert table.loc["a", "ms"] < 5
+    assert seen == {"a": [["a"]] * 5, "b": [[]] * 5}
 
 
 def test_too_little_to_compare_is_refused():

@@ -124,6 +124,8 @@ def test_images_and_filters_that_do_not_belong_together_are_refused():
         kernels.conv2d(signs((1, 5, 5, 1)), packed)
     with pytest.raises(TypeError, match="stride must be a whole number or a pair"):
         kernels.conv2d(kernels.pack_images(signs((1, 8, 5, 5))), packed, stride=1.5)
+    with pytest.raises(TypeError, match=r"groups must be a whole number, received 1\.5"):
+        kernels.prepack_filters(signs((4, 8, 3, 3)), groups=1.5)
     with pytest.raises(ValueError, match="groups must divide the 4 filters, received 3"):
         kernels.prepack_filters(signs((4, 8, 3, 3)), groups=3)
     with pytest.raises(ValueError, match="groups must divide the 8 channels, received 3"):
@@ -132,3 +134,26 @@ def test_images_and_filters_that_do_not_belong_together_are_refused():
         kernels.prepack_filters(np.ones((4, 0, 3, 3), np.float32))
     with pytest.raises(ValueError, match='layout must be "NCHW" or "NHWC"'):
         kernels.pack_images(signs((1, 8, 5, 5)), "HWC")
+
+
+def test_geometry_may_be_a_list_as_in_pytorch_and_of_a_signal_a_number():
+    x, packed = kernels.pack_images(signs((1, 8, 5, 5))), kernels.prepack_filters(signs((4, 8, 3, 3)))
+    np.testing.assert_array_equal(
+        kernels.conv2d(x, packed, [2, 1], [1, 0], [1, 2]), kernels.conv2d(x, packed, (2, 1), (1, 0), (1, 2))
+    )
+    one = kernels.prepack_filters(signs((4, 8, 3)))
+    with pytest.raises(ValueError, match=r"stride must lie in 1\.\.\d+, received 0$"):
+        kernels.conv1d(x[0], one, stride=0)
+    with pytest.raises(TypeError, match=r"padding must be a whole number for one dimension, received \(0, 1\)"):
+        kernels.conv1d(x[0], one, padding=(0, 1))
+
+
+def test_images_without_channels_and_without_images_return():
+    for shape, groups in (((2, 0, 3, 3), 1), ((0, 6, 3, 3), 2)):
+        bits = kernels.pack_images(np.ones(shape, np.float32), groups=groups)
+        assert kernels.unpack_images(bits, shape[1], groups=groups).shape == shape
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(TypeError, match="no masked array"):
+        kernels.pack(np.ma.masked_array(np.ones((2, 2), np.float32), True))

@@ -1,3 +1,4 @@
+import copy
 import os
 import pickle
 import subprocess
@@ -324,18 +325,48 @@ def test_the_gil_is_released_while_a_kernel_runs():
     assert sum(begun < moment < ended for moment in seen if moment is not None) >= 2
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_of_a_process_that_used_threads_does_not_hang():
+    code = """
+import os, signal, sys, numpy as np
+from bnnlib import kernels
+a = kernels.pack(np.ones((64, 256), np.float32))
+kernels.matmul(a, a, 256, threads=2)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if (kernels.matmul(a, a, 256, threads=2) == 256).all() else 1)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_copied_and_pickled_panels_work_and_foreign_ones_are_refused():
     b = kernels.pack(signs((40, 130), 8))
     panels, expected = kernels.prepack(b, 130), reference.matmul(b, b, 130)
     for _ in range(5):
-        np.testing.assert_array_equal(kernels.matmul(b, pickle.loads(pickle.dumps(panels)), 130), expected)
-    with pytest.raises(ValueError, match="panels must be"):
+        for twin in (pickle.loads(pickle.dumps(panels)), copy.copy(panels), copy.deepcopy(panels)):
+            assert twin.values.ctypes.data % 64 == 0
+            np.testing.assert_array_equal(kernels.matmul(b, twin, 130), expected)
+    codes = kernels.pack_codes(np.arange(-2, 2).repeat(20).reshape(2, 40), signed=True)
+    again = copy.deepcopy(codes)
+    assert again.panels.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(kernels.matmul_codes(codes, again), kernels.matmul_codes(codes, codes))
+    with pytest.raises(ValueError, match="panels of 100000 rows and 130 columns are 600000 values of uint32, received"):
         kernels.matmul(b, kernels.Panels(100_000, 130, np.zeros(16, np.uint32)), 130)
 
 
 def test_an_output_over_an_operand_and_columns_that_are_no_int_are_refused():
     a = kernels.pack(signs((64, 128)))
     with pytest.raises(ValueError, match="out shares memory"):
-        kernels.matmul_threshold(a, a[:], 128, np.zeros(64, np.int32), out=a[:, :1])
+        kernels.matmul_threshold(a, a[:], 128, np.zeros(64, np.int32), out=a.reshape(-1)[:64, None])
+    panels = kernels.prepack(a, 128)
+    with pytest.raises(ValueError, match="out shares memory"):
+        kernels.matmul(a[:4], panels, 128, out=panels.values[: 4 * 64].view(np.int32).reshape(4, 64))
+    neighbours = np.zeros(192, np.uint64)  # side by side is not over each other
+    neighbours[:128] = a.reshape(-1)
+    kernels.matmul_threshold(neighbours[:128].reshape(64, 2), panels, 128, np.zeros(64, np.int32),
+                             out=neighbours[128:, None])  # fmt: skip
     with pytest.raises(TypeError, match="columns must be an int"):
         kernels.prepack(a, np.uint8(128))

@@ -86,9 +86,13 @@ def test_missing_runs_of_a_study_are_said(tmp_path, monkeypatch, capsys):
 def test_a_measured_ratio_is_to_the_best_contender(tmp_path):
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "convolution.csv").write_text(
-        "contender,channels,threads,ratio\nslow,256,1,80\nfast,256,1,19.96\nother,64,1,5\n"
+        "contender,channels,threads,processor,ratio\n"
+        "slow,256,1,A,80\nfast,256,1,A,19.96\nother,64,1,A,5\nslow,256,1,B,7.5\nfast,256,1,B,8\n"
     )
     row = ("a", "speed-up", "times", "58", "someone", "bench/convolution", "channels == 256", "ratio", "why")
-    assert ledger(write(tmp_path, row)).loc["a", "ours"] == "20.0 (against fast, 1 thread)"
+    assert (
+        ledger(write(tmp_path, row)).loc["a", "ours"]
+        == "20.0 (A, against fast, 1 thread); 7.5 (B, against slow, 1 thread)"
+    )
     missing = ("b", "speed-up", "times", "58", "someone", "bench/none", "channels == 256", "ratio", "why")
     assert ledger(write(tmp_path, missing)).loc["b", "ours"] == ""
