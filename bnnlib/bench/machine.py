@@ -74,7 +74,8 @@ def port_limit(ghz: float, cycles: dict[str, float], *, operations: float = 3, c
 
 
 def machine() -> dict[str, object]:
-    """Clock, cycles of the three instructions, load of the last minute, processors and caches, as columns of a row."""
+    """Clock, cycles of the three instructions, load of the last minute, processors, caches, and how threads wait for
+    work (OpenMP's policy, which decides what a second thread costs), as columns of a row."""
     caches = {}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
@@ -89,5 +90,6 @@ def machine() -> dict[str, object]:
         "call_us": round(call_overhead(), 2),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "processors": os.cpu_count(),
+        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "cache_sizes": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),
     }

@@ -10,6 +10,7 @@ from bnnlib.kernels import _kernels
 
 MAX_COLUMNS = 2**31 - 1  # a dot product of K signs lies in [-K, K] and is returned as int32
 MAX_THREADS = 1024
+MACS_OF_A_THREAD = 1 << 22  # some microseconds; what a thread that still waits in a loop takes to begin
 
 # A call of a kernel may take less than a microsecond, and so these checks are written to cost little: comparing with a
 # dtype is several times faster than with a type, and one look at the flags serves all of them.
@@ -45,15 +46,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def check_threads(threads: int) -> int:
-    """The number of threads to use: the one asked for, in a forked process 1."""
+def check_threads(threads: int, macs: int) -> int:
+    """How many of the threads asked for are worth waking for that many multiply-accumulates; in a forked process 1."""
     try:
         threads = operator.index(threads)
     except TypeError:
         raise TypeError(f"threads must be a whole number, received {threads!r}") from None
     if not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"threads must lie in 1..{MAX_THREADS}, received {threads}")
-    return 1 if _forked else threads
+    return 1 if _forked else min(threads, max(1, macs // MACS_OF_A_THREAD))
 
 
 def check_groups(groups: int, count: int, what: str) -> None:

@@ -108,7 +108,7 @@ def conv2d(
         stride, padding, dilation: a number, or one for height and one for width.
         pad_value: what stands in the padding: 0 (exact, as PyTorch pads), +1 (as larq's ``pad_values=1``) or -1.
         out: int32, shape (N, OH, OW, O), to write into.
-        threads: that share the work.
+        threads: as for :func:`matmul`.
 
     Returns:
         int32, shape (N, OH, OW, O), channels last: the exact sums.
@@ -198,7 +198,9 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
         raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
     size = [(padded[i] - covered[i]) // stride[i] + 1 for i in range(2)]
     shape = (groups, each, filters.filters // groups, *filters.kernel, *stride, *dilation, *padding, pad_value)
-    threads = check_threads(threads)
+    threads = check_threads(
+        threads, x.shape[0] * size[0] * size[1] * filters.filters * each * filters.kernel[0] * filters.kernel[1]
+    )
     in_words = compare is not None and (groups == 1 or filters.filters // groups % 64 == 0)
     if in_words:
         out = new((x.shape[0], *size, words_per_row(filters.filters)), np.uint64)

@@ -34,7 +34,8 @@ def matmul(
         b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
         columns: K, the number of signs in a row.
         out: int32, shape (M, N), contiguous and writable, to write into.
-        threads: that share the work; in a forked process one does it all (GNU's OpenMP does not survive a fork).
+        threads: that share the work, at most: each has 2^22 multiply-accumulates or more, and in a forked process one
+            does it all (GNU's OpenMP does not survive a fork).
 
     Returns:
         int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
@@ -45,7 +46,7 @@ def matmul(
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
     out = check_out(out, (a.shape[0], b.rows), INT32)
-    _kernels.matmul(a, b.values, columns, out, check_threads(threads))
+    _kernels.matmul(a, b.values, columns, out, check_threads(threads, out.size * columns))
     return out
 
 
@@ -90,10 +91,11 @@ def matmul_threshold(
     b = _as_panels(b, columns)
     thresholds, flips = check_thresholds(thresholds, flips, b.rows)
     out = check_out(out, (a.shape[0], words_per_row(b.rows)), np.uint64)
+    threads = check_threads(threads, a.shape[0] * b.rows * columns)
     if columns == 0:  # every sum is 0
         out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
     else:
-        _kernels.matmul_threshold(a, b.values, columns, thresholds, flips, out, check_threads(threads))
+        _kernels.matmul_threshold(a, b.values, columns, thresholds, flips, out, threads)
     return out
 
 
@@ -168,7 +170,7 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
     Args:
         a, b: from :func:`pack_codes`, (M, K) and (N, K); their bits may differ.
         out: int32, shape (M, N), to write into.
-        threads: that share the work.
+        threads: as for :func:`matmul`.
 
     Raises:
         ValueError: K differs, or K times the largest codes does not fit int32.
@@ -180,7 +182,7 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
             f"sums of {a.columns} products of up to {a.largest} x {b.largest} may not fit int32; split the columns"
         )
     out = check_out(out, (a.rows, b.rows), np.int32)
-    threads = check_threads(threads)
+    threads = check_threads(threads, out.size * a.columns * len(a.weights) * len(b.weights))
     _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
     return out
 

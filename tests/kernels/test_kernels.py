@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnlib import kernels
-from bnnlib.kernels import reference
+from bnnlib.kernels import checks, reference
 
 SETS = kernels.info()["available"]
 SHAPES = [
@@ -277,6 +277,11 @@ def test_signs_are_packed_in_the_call():
     np.testing.assert_array_equal(kernels.sign_matmul(x, b), kernels.matmul(kernels.pack(x), b, 100))
 
 
+def test_threads_are_not_woken_for_less_than_they_cost(monkeypatch):
+    monkeypatch.setattr(checks, "MACS_OF_A_THREAD", 1 << 22)
+    assert [checks.check_threads(4, macs) for macs in (0, 1 << 20, 1 << 23, 3 << 22, 1 << 30)] == [1, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("threads", [0, -1, 5000])
 def test_numbers_of_threads_out_of_range_are_refused(threads):
     bits = kernels.pack(signs((2, 8)))
@@ -330,7 +335,7 @@ def test_a_fork_of_a_process_that_used_threads_does_not_hang():
     code = """
 import os, signal, sys, numpy as np
 from bnnlib import kernels
-a = kernels.pack(np.ones((64, 256), np.float32))
+a = kernels.pack(np.ones((1024, 256), np.float32))
 kernels.matmul(a, a, 256, threads=2)
 child = os.fork()
 if child == 0:
