@@ -11,7 +11,7 @@ __all__ = ["store", "stored"]
 
 def stored(path: Path) -> dict[str, pd.DataFrame]:
     """The tables of a benchmark by processor, in the order in which they were first stored."""
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, float_precision="round_trip")
     return {processor: rows.reset_index(drop=True) for processor, rows in table.groupby("processor", sort=False)}
 
 
