@@ -109,18 +109,25 @@ def execute(
 
 
 @app.command()
-def store(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
+def store(
+    names: Annotated[list[str] | None, typer.Argument(help="Chapters, such as three-loops; all by default.")] = None,
+    jobs: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
     """Executes the chapters (quick) and stores their outputs in book/, without clocks, paths or stderr."""
     from bnnlib.files import replaced
     from bnnlib.studies.provenance import cpu
 
+    if unknown := set(names or []) - {path.stem for path in chapters()}:
+        raise typer.BadParameter(f"no chapter {', '.join(sorted(unknown))} in book/")
     stage()
-    seconds = execute_all([path for path in chapters() if path.name != TIMETABLE], "quick", jobs)
-    rows = [{"chapter": name.removesuffix(".ipynb"), "seconds": round(took)} for name, took in seconds.items()]
-    table = pd.DataFrame(rows).sort_values("chapter").assign(processor=cpu())
-    replaced(RUNNING_TIMES, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
-    execute_all([BOOK / TIMETABLE], "quick", 1)  # shows the times of the others
-    for path in chapters():
+    chosen = [path for path in chapters() if not names or path.stem in names]
+    seconds = execute_all([path for path in chosen if names or path.name != TIMETABLE], "quick", jobs)
+    if not names:
+        rows = [{"chapter": name.removesuffix(".ipynb"), "seconds": round(took)} for name, took in seconds.items()]
+        table = pd.DataFrame(rows).sort_values("chapter").assign(processor=cpu())
+        replaced(RUNNING_TIMES, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+        execute_all([BOOK / TIMETABLE], "quick", 1)  # shows the times of the others
+    for path in chosen:
         notebook = nbformat.read(STAGE / "book" / path.name, as_version=4)
         cleaned(notebook)
         nbformat.write(notebook, path)
