@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -239,10 +240,9 @@ def bench_matmul(
             soft_wrap=True,
         )
 
-    table = products.measure_products(
-        shapes or (*products.SQUARES, *products.LAYERS), rounds=rounds, cold=cold, progress=show
-    )
-    _store_measured(table, "matmul", results)
+    shapes = shapes or [*products.SQUARES, *products.LAYERS]
+    measure = partial(products.measure_products, shapes, rounds=rounds, cold=cold, progress=show)
+    _measure_and_store(measure, "matmul", results, by=["m", "n", "k"])
 
 
 @bench_app.command("convolution")
@@ -262,7 +262,7 @@ def bench_convolution(
             soft_wrap=True,
         )
 
-    _store_measured(bench.measure_convolutions(rounds=rounds, progress=show), "convolution", results)
+    _measure_and_store(partial(bench.measure_convolutions, rounds=rounds, progress=show), "convolution", results)
 
 
 @bench_app.command("packing")
@@ -277,25 +277,26 @@ def bench_packing(
         text = f"{row['bytes']:>12,} bytes {row['contender']:<28} {row['gb_per_s']:7.1f} GB/s"
         console.print(text, highlight=False, soft_wrap=True)
 
-    _store_measured(bench.measure_packing(rounds=rounds, progress=show), "packing", results)
+    _measure_and_store(partial(bench.measure_packing, rounds=rounds, progress=show), "packing", results)
 
 
-def _store_measured(table, name: str, results: Path | None) -> None:
+def _measure_and_store(measure, name: str, results: Path | None, by=()) -> None:
     from bnnlib import kernels
     from bnnlib.bench.machine import machine
     from bnnlib.studies.provenance import provenance
 
-    circumstances = {**machine(), "isa": kernels.info()["isa"], **provenance()}
-    _store(
-        table.assign(**{column: value for column, value in circumstances.items() if column != "threads"}), name, results
-    )
+    before = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None  # later it is the bench's own
+    table = measure()
+    circumstances = {**machine(), "load": before, "isa": kernels.info()["isa"], **provenance()}
+    circumstances.pop("threads")  # a column of the table
+    _store(table.assign(**circumstances), name, results, by)
 
 
-def _store(table, name: str, results: Path | None) -> None:
+def _store(table, name: str, results: Path | None, by=()) -> None:
     from bnnlib import bench, studies
 
     path = (results or studies.results_folder()) / "bench" / f"{name}.csv"
-    bench.store(table, path)
+    bench.store(table, path, by)
     console.print(f"stored {path}", soft_wrap=True)
 
 

@@ -11,14 +11,23 @@ import numpy as np
 import torch
 
 from bnnlib import kernels
+from bnnlib.kernels.panels import panel_rows
 
-__all__ = ["conv2d", "matmul", "pack", "pack_images", "prepack"]
+__all__ = [
+    "conv2d", "conv2d_threshold", "matmul", "matmul_threshold", "pack", "pack_images", "prepack", "prepack_filters",
+]  # fmt: skip
 
 
 def _words(bits: torch.Tensor) -> np.ndarray:
     if bits.dtype != torch.int64:
         raise TypeError(f"packed words are int64 tensors (from bnnlib.torch_ops.pack), received {bits.dtype}")
     return bits.numpy().view(np.uint64)
+
+
+def _int32(name: str, values: torch.Tensor) -> np.ndarray:
+    if values.dtype != torch.int32:
+        raise TypeError(f"{name} must be an int32 tensor, received {values.dtype}")
+    return values.numpy()
 
 
 def _tensor(words: np.ndarray) -> torch.Tensor:
@@ -56,6 +65,10 @@ def prepack(weights: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(values.view(np.int32))
 
 
+def _panels(panels: torch.Tensor, rows: int, columns: int) -> kernels.Panels:
+    return kernels.Panels(rows, columns, _int32("panels", panels).view(np.uint32))
+
+
 @torch.library.custom_op("bnnlib::matmul", mutates_args=(), device_types="cpu")
 def matmul(a: torch.Tensor, panels: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """The product of packed signs, int32 (M, rows): see :func:`bnnlib.kernels.matmul`.
@@ -63,12 +76,12 @@ def matmul(a: torch.Tensor, panels: torch.Tensor, rows: int, columns: int) -> to
     Args:
         a: from :func:`pack`.
         panels: from :func:`prepack`.
-        rows, columns: N and K of the weights.
+        rows, columns: N and K of the weights. Panels do not know them; only their size is checked.
 
     Raises:
-        ValueError: the panels are not those of such weights.
+        TypeError, ValueError: tensors of another dtype or size.
     """
-    b = kernels.Panels(rows, columns, panels.numpy().view(np.uint32))
+    b = _panels(panels, rows, columns)
     return torch.from_numpy(kernels.matmul(_words(a), b, columns, threads=torch.get_num_threads()))
 
 
@@ -77,31 +90,91 @@ def _(a, panels, rows, columns):
     return a.new_empty((a.shape[0], rows), dtype=torch.int32)
 
 
+@torch.library.custom_op("bnnlib::matmul_threshold", mutates_args=(), device_types="cpu")
+def matmul_threshold(
+    a: torch.Tensor, panels: torch.Tensor, columns: int, thresholds: torch.Tensor, flips: torch.Tensor
+) -> torch.Tensor:
+    """The product of packed signs, compared and packed again: int64 words (M, ceil(N / 64)), what the next layer takes.
+
+    Args:
+        a, panels, columns: as for :func:`matmul`.
+        thresholds, flips: int32 and bool (N,): see :func:`bnnlib.kernels.matmul_threshold`.
+    """
+    b = _panels(panels, thresholds.shape[0], columns)
+    compare = _int32("thresholds", thresholds), flips.numpy()
+    return _tensor(kernels.matmul_threshold(_words(a), b, columns, *compare, threads=torch.get_num_threads()))
+
+
+@matmul_threshold.register_fake
+def _(a, panels, columns, thresholds, flips):
+    return a.new_empty((a.shape[0], (thresholds.shape[0] + 63) // 64))
+
+
+def prepack_filters(weights: torch.Tensor, groups: int = 1) -> torch.Tensor:
+    """Signs of convolution weights (O, C / groups, KH, KW): an int32 tensor for :func:`conv2d`, panels and tap sums."""
+    filters = kernels.prepack_filters(weights.detach().numpy(), groups)
+    return torch.from_numpy(np.concatenate([filters.panels.view(np.int32), filters.tap_sums]))
+
+
+def _filters(filters: torch.Tensor, shape: list[int], groups: int) -> kernels.Filters:
+    outputs, each, height, width = shape
+    values = _int32("filters", filters)
+    sums = groups * height * width * panel_rows(outputs // groups)
+    panels = values[: max(0, values.size - sums)].view(np.uint32)
+    return kernels.Filters(outputs, each * groups, groups, (height, width), 2, panels, values[panels.size :])
+
+
 @torch.library.custom_op("bnnlib::conv2d", mutates_args=(), device_types="cpu")
 def conv2d(
-    x: torch.Tensor, weights: torch.Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int,
-    pad_value: int,
+    x: torch.Tensor, filters: torch.Tensor, shape: list[int], stride: list[int], padding: list[int],
+    dilation: list[int], groups: int, pad_value: int,
 ) -> torch.Tensor:  # fmt: skip
-    """Convolution of packed images with the signs of real weights, int32 (N, O, OH, OW) in channels-last format.
+    """Convolution of packed images with packed filters, int32 (N, O, OH, OW) in channels-last format.
 
     Args:
         x: from :func:`pack_images` with the same groups.
-        weights: (O, C / groups, KH, KW), packed in the call.
+        filters: from :func:`prepack_filters` with the same groups.
+        shape: of the weights, (O, C / groups, KH, KW). The filters do not know it; only their size is checked.
         stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``.
         pad_value: -1, 0 or 1.
+
+    Raises:
+        TypeError, ValueError: tensors of another dtype or size.
     """
-    filters = kernels.prepack_filters(weights.detach().numpy(), groups)
-    out = kernels.conv2d(
-        _words(x), filters, stride, padding, dilation, pad_value=pad_value,
-        threads=torch.get_num_threads(),
-    )  # fmt: skip
+    packed, threads = _filters(filters, shape, groups), torch.get_num_threads()
+    out = kernels.conv2d(_words(x), packed, stride, padding, dilation, pad_value=pad_value, threads=threads)
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
+def _size(x, shape, stride, padding, dilation):
+    return [(x.shape[1 + i] + 2 * padding[i] - dilation[i] * (shape[2 + i] - 1) - 1) // stride[i] + 1 for i in range(2)]
+
+
 @conv2d.register_fake
-def _(x, weights, stride, padding, dilation, groups, pad_value):
-    size = [
-        (x.shape[1 + i] + 2 * padding[i] - dilation[i] * (weights.shape[2 + i] - 1) - 1) // stride[i] + 1
-        for i in range(2)
-    ]
-    return x.new_empty((x.shape[0], *size, weights.shape[0]), dtype=torch.int32).permute(0, 3, 1, 2)
+def _(x, filters, shape, stride, padding, dilation, groups, pad_value):
+    size = _size(x, shape, stride, padding, dilation)
+    return x.new_empty((x.shape[0], *size, shape[0]), dtype=torch.int32).permute(0, 3, 1, 2)
+
+
+@torch.library.custom_op("bnnlib::conv2d_threshold", mutates_args=(), device_types="cpu")
+def conv2d_threshold(
+    x: torch.Tensor, filters: torch.Tensor, shape: list[int], thresholds: torch.Tensor, flips: torch.Tensor,
+    stride: list[int], padding: list[int], dilation: list[int], groups: int, pad_value: int,
+) -> torch.Tensor:  # fmt: skip
+    """A convolution compared and packed again: int64 (N, OH, OW, ceil(O / 64)), packed images for the next layer.
+
+    Args:
+        thresholds, flips: int32 and bool (O,): see :func:`bnnlib.kernels.conv2d_threshold`.
+        x, filters, shape, stride, padding, dilation, groups, pad_value: as for :func:`conv2d`.
+    """
+    packed, compare = _filters(filters, shape, groups), (_int32("thresholds", thresholds), flips.numpy())
+    return _tensor(
+        kernels.conv2d_threshold(
+            _words(x), packed, *compare, stride, padding, dilation, pad_value=pad_value, threads=torch.get_num_threads()
+        )
+    )
+
+
+@conv2d_threshold.register_fake
+def _(x, filters, shape, thresholds, flips, stride, padding, dilation, groups, pad_value):
+    return x.new_empty((x.shape[0], *_size(x, shape, stride, padding, dilation), (shape[0] + 63) // 64))

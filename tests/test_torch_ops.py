@@ -31,8 +31,32 @@ def test_convolution_equals_torch_in_either_memory_format(memory_format, groups)
     signs, filters = torch.where(x >= 0, 1.0, -1.0), torch.where(weights >= 0, 1.0, -1.0)
     expected = torch.nn.functional.conv2d(signs, filters, None, 2, 1, 1, groups)
     bits = torch_ops.pack_images(x.to(memory_format=memory_format), groups)
-    out = torch_ops.conv2d(bits, weights, [2, 2], [1, 1], [1, 1], groups, 0)
+    geometry = [2, 2], [1, 1], [1, 1], groups, 0
+    ready = torch_ops.prepack_filters(weights, groups)
+    out = torch_ops.conv2d(bits, ready, weights.shape, *geometry)
     torch.testing.assert_close(out.float(), expected, rtol=0, atol=0)
+    thresholds, flips = torch.arange(-5, 5, dtype=torch.int32), torch.arange(10) % 3 == 0
+    compared = torch_ops.conv2d_threshold(bits, ready, weights.shape, thresholds, flips, *geometry)
+    reached = (expected.permute(0, 2, 3, 1) >= thresholds) != flips
+    assert torch.equal(compared, torch_ops.pack((reached.float() - 0.5).reshape(-1, 10)).reshape(compared.shape))
+
+
+def test_a_packed_network_is_one_graph():
+    """Two layers that hand bits to each other, and a last one that gives sums, compiled whole."""
+    torch.manual_seed(3)
+    layers = [torch_ops.prepack(torch.randn(n, k)) for n, k in ((130, 70), (24, 130))]
+    thresholds, flips = torch.randint(-9, 9, (130,), dtype=torch.int32), torch.rand(130) < 0.5
+
+    def forward(x):
+        hidden = torch_ops.matmul_threshold(torch_ops.pack(x), layers[0], 70, thresholds, flips)
+        return torch_ops.matmul(hidden, layers[1], 24, 130)
+
+    x = torch.randn(5, 70)
+    sums = torch_ops.matmul(torch_ops.pack(x), layers[0], 130, 70)
+    hidden = ((sums >= thresholds) != flips).float() - 0.5
+    expected = torch_ops.matmul(torch_ops.pack(hidden), layers[1], 24, 130)
+    assert torch.equal(forward(x), expected)
+    assert torch.equal(torch.compile(forward, fullgraph=True, backend="aot_eager")(x), expected)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +69,38 @@ def test_convolution_equals_torch_in_either_memory_format(memory_format, groups)
             torch_ops.conv2d,
             lambda: (
                 torch_ops.pack_images(torch.randn(2, 6, 4, 4)),
-                torch.randn(5, 6, 3, 3),
+                torch_ops.prepack_filters(torch.randn(5, 6, 3, 3)),
+                [5, 6, 3, 3],
                 [1, 1],
                 [1, 1],
                 [1, 1],
                 1,
                 0,
+            ),
+        ),
+        (
+            torch_ops.conv2d_threshold,
+            lambda: (
+                torch_ops.pack_images(torch.randn(2, 6, 4, 4)),
+                torch_ops.prepack_filters(torch.randn(5, 6, 3, 3)),
+                [5, 6, 3, 3],
+                torch.zeros(5, dtype=torch.int32),
+                torch.zeros(5, dtype=torch.bool),
+                [2, 1],
+                [1, 1],
+                [1, 1],
+                1,
+                -1,
+            ),
+        ),
+        (
+            torch_ops.matmul_threshold,
+            lambda: (
+                torch_ops.pack(torch.randn(3, 70)),
+                torch_ops.prepack(torch.randn(5, 70)),
+                70,
+                torch.zeros(5, dtype=torch.int32),
+                torch.zeros(5, dtype=torch.bool),
             ),
         ),
     ],

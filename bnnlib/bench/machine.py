@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,27 @@ def clock() -> float:
     return statistics.median(rates)
 
 
-def call_overhead() -> float:
-    """Microseconds that a call of ``kernels.matmul`` takes from Python beyond the arithmetic: those of a product of one
-    row of 64 signs with 32 (some nanoseconds in C), with ``out`` given. Median of nine times a thousand calls."""
-    bits = np.zeros((32, 1), np.uint64)
-    row, panels, out = bits[:1], kernels.prepack(bits, 64), np.empty((1, 32), np.int32)
-    took = []
+def call_overhead() -> dict[str, float]:
+    """Microseconds that calls from Python take, with ``out`` given and next to no arithmetic (some nanoseconds in C).
+
+    ``matmul`` multiplies one row of 64 signs with 32, ``conv2d`` one pixel with 32 filters. Medians of nine times a
+    thousand calls.
+    """
+    bits, pixel = np.zeros((32, 1), np.uint64), np.zeros((1, 1, 1, 1), np.uint64)
+    row, panels, sums = bits[:1], kernels.prepack(bits, 64), np.empty((1, 32), np.int32)
+    filters, image = kernels.prepack_filters(np.ones((32, 64, 1, 1), np.float32)), np.empty((1, 1, 1, 32), np.int32)
+    calls: dict[str, Callable[[], object]] = {
+        "matmul": lambda: kernels.matmul(row, panels, 64, out=sums),
+        "conv2d": lambda: kernels.conv2d(pixel, filters, out=image),
+    }
+    took: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(9):
-        begun = time.perf_counter()
-        for _ in range(1000):
-            kernels.matmul(row, panels, 64, out=out)
-        took.append((time.perf_counter() - begun) * 1e3)
-    return statistics.median(took)
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            for _ in range(1000):
+                call()
+            took[name].append((time.perf_counter() - begun) * 1e3)
+    return {name: statistics.median(times) for name, times in took.items()}
 
 
 def port_cycles() -> dict[str, float] | None:
@@ -74,8 +84,8 @@ def port_limit(ghz: float, cycles: dict[str, float], *, operations: float = 3, c
 
 
 def machine() -> dict[str, object]:
-    """Clock, cycles of the three instructions, load of the last minute, processors, caches, and how threads wait for
-    work (OpenMP's policy, which decides what a second thread costs), as columns of a row."""
+    """Clock, cycles of the three instructions, calls, processors, caches, and how threads wait for work (OpenMP's
+    policy, which decides what a second thread costs), as columns of a row."""
     caches = {}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
@@ -84,11 +94,12 @@ def machine() -> dict[str, object]:
             continue
         if kind != "Instruction":
             caches[f"L{level}"] = size
+    overhead = call_overhead()
     return {
         "ghz": round(clock(), 2),
         **{f"cycles_{name}": round(value, 3) for name, value in (port_cycles() or {}).items()},
-        "call_us": round(call_overhead(), 2),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "call_us": round(overhead["matmul"], 2),
+        "call_conv2d_us": round(overhead["conv2d"], 2),
         "processors": os.cpu_count(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "cache_sizes": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),

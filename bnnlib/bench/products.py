@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from bnnlib import kernels
 from bnnlib.bench.rivals import RIVALS, wrong_share
 from bnnlib.bench.timing import side_by_side
+from bnnlib.kernels.checks import MACS_OF_A_THREAD
 
 __all__ = ["LAYERS", "SQUARES", "measure_products", "signs"]
 
@@ -19,6 +20,7 @@ SQUARES = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048, 4096)]
 # (M, N, K) of layers: a 3x3 convolution of 256 channels on 14 x 14, a hidden layer at batch 64 and at batch 1, and the
 # second convolution (32 -> 64 channels on 14 x 14) and the hidden layer of the course's own networks.
 LAYERS = [(196, 256, 2304), (64, 1024, 1024), (1, 1024, 1024), (196, 64, 288), (128, 1024, 784)]
+RATIOS = ("ratio", "ratio_low", "ratio_high")
 LONGEST_CALL = 2.0  # seconds; slower contenders are left out of that shape
 
 
@@ -48,8 +50,8 @@ def measure_products(
     Returns:
         A row for each shape and contender: ``ms`` and ``gmacs`` (10^9 multiply-accumulates a second) of the contender,
         ``ratio`` of its time to ours with activations packed beforehand (``ratio_low``, ``ratio_high``: quartiles of
-        the rounds), ``ratio_packing`` to ours with packing in the call, ``caches`` ("warm" or "cold"), ``threads``,
-        and for the int8 product the share of wrong entries.
+        the rounds), ``ratio_packing`` (and quartiles) to ours with packing in the call, ``caches`` ("warm" or "cold"),
+        ``threads``, and for the int8 product the share of wrong entries.
     """
     rows = []
     for m, n, k in shapes:
@@ -85,8 +87,8 @@ def measure_products(
                 "m": shape[0], "n": shape[1], "k": shape[2], "contender": name, "threads": threads, "caches": caches,
                 "ms": pair.loc[name, "ms"], "gmacs": macs / pair.loc[name, "ms"] / 1e6,
                 "gmacs_ours": macs / pair.loc["ours", "ms"] / 1e6,
-                **{column: pair.loc[name, column] for column in ("ratio", "ratio_low", "ratio_high")},
-                "ratio_packing": None if other is None else other.loc[name, "ratio"],
+                **{column: pair.loc[name, column] for column in RATIOS},
+                **packing_ratios(other, name),
                 **more,
             }  # fmt: skip
             rows.append(row)
@@ -94,7 +96,8 @@ def measure_products(
 
         shape = (m, n, k)
         measure("bnnlib, packing in the call", packing, shape, with_packing=None)
-        measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
+        if m * n * k >= 2 * MACS_OF_A_THREAD:  # else one thread does it alone
+            measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
         for isa in kernels.info()["available"][:-1]:
             measure(f"bnnlib, {isa}", packed, shape, with_packing=None, isa=isa)
         y = kernels.pack(b)
@@ -115,6 +118,11 @@ def measure_products(
             if cold and name.endswith("float32"):
                 measure(name, call, shape, caches="cold")
     return pd.DataFrame(rows).round(5)
+
+
+def packing_ratios(pair: pd.DataFrame | None, name: str) -> dict[str, float | None]:
+    """The ratios of a pair with packing in the call, as further columns of a row; empty without one."""
+    return {f"{c.replace('ratio', 'ratio_packing')}": None if pair is None else pair.loc[name, c] for c in RATIOS}
 
 
 def _has_numba() -> bool:

@@ -15,7 +15,8 @@ _LARGER_THAN_CACHES = np.zeros(0, np.uint8)
 
 
 def flush_caches(size: int = 256 << 20) -> None:
-    """Reads and writes ``size`` bytes, more than any cache here holds, so that what follows starts from memory."""
+    """Reads and writes ``size`` bytes, many times a core's own caches, so that what follows starts from further away:
+    from memory, or on machines with hundreds of megabytes of shared cache partly from there."""
     global _LARGER_THAN_CACHES
     if _LARGER_THAN_CACHES.size != size:
         _LARGER_THAN_CACHES = np.zeros(size, np.uint8)

@@ -160,9 +160,13 @@ def count_rows(const uint64_t[:, ::1] bits, int32_t[::1] out):
 
 def set_behind(const uint64_t[:, :] bits, size_t columns):
     """Whether bits are set behind the last column of some row."""
-    if bits.shape[0] == 0 or columns == 0:
+    cdef size_t rows = bits.shape[0]
+    cdef int found
+    if rows == 0 or columns == 0:
         return False
-    return bits_set_behind(&bits[0, 0], bits.shape[0], columns, bits.strides[0] // 8) != 0
+    with nogil:
+        found = bits_set_behind(&bits[0, 0], rows, columns, bits.strides[0] // 8)
+    return found != 0
 
 
 def to_panels(const uint64_t[:, ::1] b, uint32_t[::1] panels):

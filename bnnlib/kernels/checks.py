@@ -15,12 +15,12 @@ MACS_OF_A_THREAD = 1 << 22  # some microseconds; what a thread that still waits 
 # A call of a kernel may take less than a microsecond, and so these checks are written to cost little: comparing with a
 # dtype is several times faster than with a type, and one look at the flags serves all of them.
 _LARGE = 1 << 20  # bytes; NumPy puts large arrays 16 bytes behind a page's start
-UINT64, INT32 = np.dtype(np.uint64), np.dtype(np.int32)
+UINT64, INT32, UINT8, BOOL = np.dtype(np.uint64), np.dtype(np.int32), np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 def words_per_row(columns: int) -> int:
     """Words of 64 bits that a row of ``columns`` signs takes."""
-    return -(-columns // 64)
+    return (int(columns) + 63) // 64
 
 
 def describe(x) -> str:
@@ -57,13 +57,14 @@ def check_threads(threads: int, macs: int) -> int:
     return 1 if _forked else min(threads, max(1, macs // MACS_OF_A_THREAD))
 
 
-def check_groups(groups: int, count: int, what: str) -> None:
+def check_groups(groups: int, count: int, what: str) -> int:
     try:
-        operator.index(groups)
+        groups = int(operator.index(groups))
     except TypeError:
         raise TypeError(f"groups must be a whole number, received {groups!r}") from None
     if groups < 1 or count % groups:
         raise ValueError(f"groups must divide the {count} {what}, received {groups}")
+    return groups
 
 
 def check_packed(name: str, bits: np.ndarray, columns: int) -> np.ndarray:
@@ -131,14 +132,16 @@ def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarr
 
 
 def check_thresholds(thresholds: np.ndarray, flips: np.ndarray | None, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(thresholds, np.ndarray) or thresholds.dtype != np.int32:
+    if not isinstance(thresholds, np.ndarray) or thresholds.dtype != INT32:
         raise TypeError(f"thresholds must be an int32 array, received {describe(thresholds)}")
     if thresholds.shape != (outputs,):
         raise ValueError(f"thresholds must have shape ({outputs},), one for each output, received {thresholds.shape}")
     if flips is None:
-        flips = np.zeros(outputs, np.bool_)
-    elif not isinstance(flips, np.ndarray) or flips.dtype != np.bool_:
+        flips = np.zeros(outputs, BOOL)
+    elif not isinstance(flips, np.ndarray) or flips.dtype != BOOL:
         raise TypeError(f"flips must be a bool array, received {describe(flips)}")
     elif flips.shape != (outputs,):
         raise ValueError(f"flips must have shape ({outputs},), one for each output, received {flips.shape}")
-    return np.ascontiguousarray(thresholds), np.ascontiguousarray(flips).view(np.uint8)
+    if not (thresholds.flags.c_contiguous and flips.flags.c_contiguous):
+        thresholds, flips = np.array(thresholds, order="C"), np.array(flips, order="C")
+    return thresholds, flips.view(UINT8)

@@ -83,7 +83,7 @@ static int pad(task *t, const uint64_t *x, uint64_t **room)
     } else
         memset(to, 0, size * sizeof *to);
     for (size_t image = 0; image < c->images; image++)
-        for (size_t row = 0; row < c->height; row++)
+        for (size_t row = 0; row < c->height && c->width; row++)
             memcpy(to + ((image * t->height + row + c->padding[0]) * t->width + c->padding[1]) * t->pixel,
                    x + (image * c->height + row) * c->width * t->pixel, c->width * t->pixel * sizeof *to);
     t->x = to;

@@ -2,11 +2,14 @@
 
 import operator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import (
+    INT32,
+    UINT64,
     check_columns,
     check_groups,
     check_out,
@@ -24,7 +27,7 @@ __all__ = ["Filters", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold"
 Pair = int | tuple[int, int] | list[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Filters(HoldsPanels):
     """The binary filters of a convolution, ready for use; made by :func:`prepack_filters`.
 
@@ -47,11 +50,20 @@ class Filters(HoldsPanels):
     tap_sums: np.ndarray
 
     def __post_init__(self):
-        taps, of_group = self.kernel[0] * self.kernel[1], self.filters // self.groups
-        each = self.channels // self.groups
-        self.settle("panels", self.groups, of_group, taps * each, taps * words_per_row(each))
-        if self.tap_sums.dtype != np.int32 or self.tap_sums.shape != (self.groups * taps * panel_rows(of_group),):
-            raise ValueError("the tap sums are not those of such filters; make them with prepack_filters")
+        numbers = (self.filters, self.channels, self.groups, *self.kernel, self.spatial)
+        if len(numbers) != 6 or any(type(number) is not int or number < 1 for number in numbers):
+            raise ValueError(f"filters, channels, groups, kernel and dimensions are positive, received {numbers}")
+        check_groups(self.groups, self.filters, "filters")
+        check_groups(self.groups, self.channels, "channels")
+        groups, each, of_group, height, width = self.dimensions
+        check_columns(each * height * width)
+        self.settle("panels", groups, of_group, each * height * width, height * width * words_per_row(each))
+        self.check("tap_sums", np.int32, (groups * height * width * panel_rows(of_group),))
+
+    @cached_property
+    def dimensions(self) -> tuple[int, int, int, int, int]:
+        """Groups, channels and filters of a group, height and width."""
+        return (self.groups, self.channels // self.groups, self.filters // self.groups, *self.kernel)
 
 
 def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
@@ -61,6 +73,9 @@ def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
         weights: float32, float64, int8 or bool (see :func:`pack`), shape (O, C / groups, height, width) or, for one
             dimension, (O, C / groups, length).
         groups: must divide O.
+
+    Each group fills panels of 32 filters. Groups of fewer, and depthwise convolutions most of all, waste the rest: they
+    are slower than PyTorch's in float32.
 
     Raises:
         TypeError, ValueError: another dtype, shape or number of groups, or a NaN.
@@ -76,7 +91,7 @@ def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
     if spatial == 1:
         weights = weights[:, :, None]
     outputs, each, height, width = weights.shape
-    check_groups(groups, outputs, "filters")
+    groups = check_groups(groups, outputs, "filters")
     check_columns(each * height * width)
     taps, words = height * width, words_per_row(each)
     rows = pack(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)).reshape(outputs * taps, each))
@@ -129,6 +144,7 @@ def conv2d_threshold(
     dilation: Pair = 1,
     *,
     pad_value: int = 0,
+    out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
     """A convolution compared and packed again on its way out: see :func:`conv2d` and :func:`matmul_threshold`.
@@ -136,8 +152,8 @@ def conv2d_threshold(
     Returns:
         uint64, shape (N, OH, OW, ceil(O / 64)): packed images for the next layer (of one group).
     """
-    compare = check_thresholds(thresholds, flips, filters.filters)
-    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, compare, None, threads)
+    compare = thresholds, flips
+    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, compare, out, threads)
 
 
 def conv1d(
@@ -148,11 +164,12 @@ def conv1d(
     dilation: int = 1,
     *,
     pad_value: int = 0,
+    out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
     """As :func:`conv2d` in one dimension: uint64 (N, L, words) to int32 (N, OL, O)."""
     geometry = _of_signal(stride, padding, dilation)
-    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, None, threads)[:, 0]
+    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, _as_image(out), threads)[:, 0]
 
 
 def conv1d_threshold(
@@ -165,58 +182,80 @@ def conv1d_threshold(
     dilation: int = 1,
     *,
     pad_value: int = 0,
+    out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
     """As :func:`conv2d_threshold` in one dimension: uint64 (N, L, words) to (N, OL, ceil(O / 64))."""
-    compare = check_thresholds(thresholds, flips, filters.filters)
     geometry = _of_signal(stride, padding, dilation)
-    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, compare, None, threads)[:, 0]
+    return _convolve(
+        _images(x, 1), filters, 1, *geometry, pad_value, (thresholds, flips), _as_image(out), threads
+    )[:, 0]  # fmt: skip
 
 
 def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare, out, threads):
+    if not isinstance(filters, Filters):
+        raise TypeError(f"filters must be Filters (from bnnlib.kernels.prepack_filters), received {describe(filters)}")
     if filters.spatial != spatial:
         raise ValueError(f"the filters are of a {filters.spatial}-D convolution: use conv{filters.spatial}d")
-    each, groups = filters.channels // filters.groups, filters.groups
-    if x.shape[3] != groups * words_per_row(each):
+    if compare is not None:
+        compare = check_thresholds(*compare, filters.filters)
+    if list in (type(stride), type(padding), type(dilation)):
+        stride, padding, dilation = (tuple(v) if type(v) is list else v for v in (stride, padding, dilation))
+    dimensions = filters.dimensions
+    geometry, size, macs = _geometry(x.shape, dimensions, stride, padding, dilation, pad_value)
+    groups, each, of_group, _, _ = dimensions
+    if each % 64 and _kernels.set_behind(x.reshape(-1, words_per_row(each)), each):
+        raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
+    threads = check_threads(threads, macs)
+    if compare is None:
+        out = check_out(out, (*size, filters.filters), INT32)
+        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, out, threads)
+        return out
+    out = check_out(out, (*size, words_per_row(filters.filters)), UINT64)
+    if groups == 1 or of_group % 64 == 0:
+        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, *compare, out, threads)
+    else:  # a word holds filters of two groups: packed in a second pass
+        sums = new((*size, filters.filters), INT32)
+        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, sums, threads)
+        bits = (sums >= compare[0]) != compare[1].astype(bool)
+        out[:] = pack(bits.reshape(-1, filters.filters)).reshape(out.shape)
+    return out
+
+
+@lru_cache(maxsize=1024, typed=True)  # a network asks for the same few again and again
+def _geometry(shape, dimensions, stride, padding, dilation, pad_value):
+    """Checks how images and filters fit together; what the compiled function wants, (N, OH, OW), and the arithmetic."""
+    groups, each, of_group, *kernel = dimensions
+    if shape[3] != groups * words_per_row(each):
         raise ValueError(
             f"x must have {groups * words_per_row(each)} words to a pixel ({groups} groups of {each} channels; "
-            f"pack_images(..., groups={groups})), received shape {x.shape}"
+            f"pack_images(..., groups={groups})), received shape {shape}"
         )
     if pad_value not in (-1, 0, 1):
         raise ValueError(f"pad_value must be -1, 0 or 1, received {pad_value!r}")
     stride, dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
     padding = _pair("padding", padding, 0)
-    padded = [x.shape[1 + i] + 2 * padding[i] for i in range(2)]
-    covered = [dilation[i] * (filters.kernel[i] - 1) + 1 for i in range(2)]
+    padded = [shape[1 + i] + 2 * padding[i] for i in range(2)]
+    covered = [dilation[i] * (kernel[i] - 1) + 1 for i in range(2)]
     if covered[0] > padded[0] or covered[1] > padded[1]:
         raise ValueError(
             f"the filter covers {tuple(covered)} but the padded image is {tuple(padded)}: nothing to compute"
         )
-    if 8 * x.shape[0] * padded[0] * padded[1] * x.shape[3] >= 2**47:
-        raise ValueError(f"{x.shape[0]} padded images of {tuple(padded)} are more than a process can address")
-    if _kernels.set_behind(np.ascontiguousarray(x).reshape(-1, words_per_row(each)), each):
-        raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
-    size = [(padded[i] - covered[i]) // stride[i] + 1 for i in range(2)]
-    shape = (groups, each, filters.filters // groups, *filters.kernel, *stride, *dilation, *padding, pad_value)
-    threads = check_threads(
-        threads, x.shape[0] * size[0] * size[1] * filters.filters * each * filters.kernel[0] * filters.kernel[1]
-    )
-    in_words = compare is not None and (groups == 1 or filters.filters // groups % 64 == 0)
-    if in_words:
-        out = new((x.shape[0], *size, words_per_row(filters.filters)), np.uint64)
-    else:
-        out = check_out(out, (x.shape[0], *size, filters.filters), np.int32)
-    thresholds, flips = compare if in_words else (None, None)
-    _kernels.convolve(x, shape, filters.panels, filters.tap_sums, thresholds, flips, out, threads)
-    if compare is not None and not in_words:  # a word would hold filters of two groups: packed in a second pass
-        bits = (out >= compare[0]) != compare[1].astype(bool)
-        out = pack(bits.reshape(-1, filters.filters)).reshape(*out.shape[:3], words_per_row(filters.filters))
-    return out
+    if 8 * shape[0] * padded[0] * padded[1] * shape[3] >= 2**47:
+        raise ValueError(f"{shape[0]} padded images of {tuple(padded)} are more than a process can address")
+    size = (shape[0], *((padded[i] - covered[i]) // stride[i] + 1 for i in range(2)))
+    macs = size[0] * size[1] * size[2] * groups * of_group * each * kernel[0] * kernel[1]
+    return (*dimensions, *stride, *dilation, *padding, int(pad_value)), size, macs
+
+
+def _as_image(out):
+    """Room for signals as room for images of height 1; what is no array is refused later."""
+    return out[:, None] if isinstance(out, np.ndarray) and out.ndim == 3 else out
 
 
 def _images(x, spatial: int) -> np.ndarray:
     """Packed images in place, or signals as images of height 1."""
-    if not isinstance(x, np.ndarray) or x.dtype != np.uint64:
+    if not isinstance(x, np.ndarray) or x.dtype != UINT64:
         raise TypeError(f"x must be packed (uint64, from bnnlib.kernels.pack_images), received {describe(x)}")
     if x.ndim != spatial + 2:
         wanted = "(N, H, W, words)" if spatial == 2 else "(N, L, words)"

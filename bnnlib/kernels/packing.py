@@ -64,7 +64,7 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
     if x.ndim != 4:
         raise ValueError(f"pack_images takes four dimensions ({layout}), received shape {x.shape}")
     images, height, width, channels = x.shape if layout == "NHWC" else (x.shape[0], *x.shape[2:], x.shape[1])
-    check_groups(groups, channels, "channels")
+    groups = check_groups(groups, channels, "channels")
     each = channels // groups
     words = words_per_row(each)
     if layout == "NCHW" and x.dtype == np.float32 and (height * width > 1 or groups > 1):
@@ -99,7 +99,7 @@ def unpack_images(
     """The signs of packed images; the inverse of :func:`pack_images`, with the same arguments."""
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f'layout must be "NCHW" or "NHWC", received {layout!r}')
-    check_groups(groups, channels, "channels")
+    groups = check_groups(groups, channels, "channels")
     each = channels // groups
     words = words_per_row(each)
     if not isinstance(bits, np.ndarray) or bits.ndim != 4 or bits.shape[3] != groups * words:

@@ -44,11 +44,22 @@ class HoldsPanels:
             room[:] = values
             object.__setattr__(self, name, room)
 
+    def check(self, name: str, dtype, shape: tuple[int, ...]) -> None:
+        """Checks an array in that field, which the kernels read without asking."""
+        values = getattr(self, name)
+        if not isinstance(values, np.ndarray) or values.dtype != dtype or values.shape != shape:
+            raise ValueError(
+                f"{name} must be {np.dtype(dtype)} of shape {shape}, received {describe(values)} "
+                f"of shape {getattr(values, 'shape', None)}"
+            )
+        if not values.flags.c_contiguous or not values.flags.aligned:
+            object.__setattr__(self, name, np.array(values, order="C"))
+
     def __reduce__(self):
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panels(HoldsPanels):
     """A packed matrix in the layout that products want as their second operand; made by :func:`prepack`.
 

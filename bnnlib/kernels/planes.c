@@ -17,7 +17,7 @@ typedef struct {
     const bits_planes *a_planes, *b_planes;
     size_t m, n, columns;
     int32_t *out;
-    int failed;
+    _Atomic int failed;
 } product;
 
 static int64_t sum(const bits_planes *planes)

@@ -8,6 +8,8 @@ from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import (
     INT32,
     MAX_COLUMNS,
+    UINT64,
+    check_columns,
     check_out,
     check_packed,
     check_threads,
@@ -90,7 +92,7 @@ def matmul_threshold(
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
     thresholds, flips = check_thresholds(thresholds, flips, b.rows)
-    out = check_out(out, (a.shape[0], words_per_row(b.rows)), np.uint64)
+    out = check_out(out, (a.shape[0], words_per_row(b.rows)), UINT64)
     threads = check_threads(threads, a.shape[0] * b.rows * columns)
     if columns == 0:  # every sum is 0
         out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
@@ -99,7 +101,7 @@ def matmul_threshold(
     return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Codes(HoldsPanels):
     """A matrix of small integers as bit planes; made by :func:`pack_codes`.
 
@@ -118,7 +120,13 @@ class Codes(HoldsPanels):
     sums: np.ndarray
 
     def __post_init__(self):
-        planes, rows, words = self.planes.shape
+        check_columns(self.columns)
+        if not isinstance(self.planes, np.ndarray) or self.planes.ndim != 3 or not 1 <= len(self.planes) <= 8:
+            raise ValueError("planes must have shape (1 .. 8, rows, words); make codes with pack_codes")
+        planes, rows, words = *self.planes.shape[:2], words_per_row(self.columns)
+        self.check("planes", np.uint64, (planes, rows, words))
+        self.check("weights", np.int32, (planes,))
+        self.check("sums", np.int32, (rows,))
         self.settle("panels", planes, rows, self.columns, words)
 
     @property
@@ -175,6 +183,9 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
     Raises:
         ValueError: K differs, or K times the largest codes does not fit int32.
     """
+    for name, x in (("a", a), ("b", b)):
+        if not isinstance(x, Codes):
+            raise TypeError(f"{name} must be Codes (from bnnlib.kernels.pack_codes), received {describe(x)}")
     if a.columns != b.columns:
         raise ValueError(f"a has {a.columns} columns, b has {b.columns}")
     if a.columns * a.largest * b.largest > MAX_COLUMNS:

@@ -61,7 +61,7 @@ def test_the_limit_is_set_by_slots_or_by_counts():
     fused = machine.port_limit(2.0, {"xor": 0.25, "popcount": 0.5, "add": 0.25}, operations=2.75, counts=0.75)
     assert fused == pytest.approx(512 / 0.6875 * 2)
     assert 0.2 < machine.clock() < 8
-    assert 0 < machine.call_overhead() < 1000
+    assert all(0 < took < 1000 for took in machine.call_overhead().values())
 
 
 def test_a_table_takes_the_place_of_the_same_processors_only(tmp_path):
@@ -74,6 +74,9 @@ def test_a_table_takes_the_place_of_the_same_processors_only(tmp_path):
     tables = bench.stored(path)
     assert {name: table["ms"].tolist() for name, table in tables.items()} == {"first": [5, 6], "second": [3, 4]}
     assert list(tables) == ["first", "second"]
+    part = measured("second", [7.0, 8.0]).iloc[1:]  # contender b only, as a size that is measured again
+    bench.store(part, path, by=["contender"])
+    assert bench.stored(path)["second"]["ms"].tolist() == [3, 8]
 
 
 def test_a_size_that_is_none_is_refused(tmp_path):

@@ -20,6 +20,9 @@ static size_t below(size_t limit) { return (size_t)(next() % limit); }
 /* Exactly as many bytes as asked for, so that a sanitizer sees the first one beyond. */
 static void *room(size_t bytes) { return malloc(bytes ? bytes : 1); }
 
+/* Outputs of megabytes at an address that stores around the caches can use. */
+static void *aligned_room(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
 static uint64_t *random_rows(size_t rows, size_t columns)
 {
     const size_t words = bits_words(columns);
@@ -62,10 +65,12 @@ static int failed(const bits_kernels *kernels, const char *what, size_t x, size_
 
 static int products(const bits_kernels *kernels, size_t m, size_t n, size_t columns, int threads)
 {
-    const size_t words = bits_words(columns);
-    uint64_t *a = random_rows(m, columns), *b = random_rows(n, columns);
+    const size_t words = bits_words(columns), stride = words + below(3);
+    uint64_t *a = random_rows(m, columns), *b = random_rows(n, columns), *spread = room(m * stride * sizeof *spread);
+    for (size_t i = 0; i < m * stride; i++) /* the same rows with other words between them */
+        spread[i] = i % stride < words ? a[i / stride * words + i % stride] : next();
     uint32_t *panels = panels_of(b, 1, n, words);
-    int32_t *expected = room(m * n * sizeof *expected), *out = room(m * n * sizeof *out);
+    int32_t *expected = room(m * n * sizeof *expected), *out = aligned_room(m * n * sizeof *out);
     bits_thresholds compare = random_thresholds(n, columns);
     uint64_t *expected_bits = room(m * bits_words(n) * 8), *out_bits = room(m * bits_words(n) * 8);
     bits_reference_matmul(a, b, m, n, columns, expected);
@@ -73,20 +78,27 @@ static int products(const bits_kernels *kernels, size_t m, size_t n, size_t colu
     memset(out, 0x55, m * n * sizeof *out);
     memset(out_bits, 0x55, m * bits_words(n) * 8);
     int bad = 0;
-    if (bits_matmul(kernels, a, words, panels, m, n, columns, NULL, out, threads) || memcmp(out, expected, m * n * 4))
+    if (bits_matmul(kernels, spread, stride, panels, m, n, columns, NULL, out, threads) || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul", m, n, columns);
     memset(out, 0x55, m * n * sizeof *out);
     kernels->loops(a, b, m, n, columns, out);
     if (memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul by loops", m, n, columns);
-    if (bits_matmul(kernels, a, words, panels, m, n, columns, &compare, out_bits, threads)
+    if (bits_matmul(kernels, spread, stride, panels, m, n, columns, &compare, out_bits, threads)
         || memcmp(out_bits, expected_bits, m * bits_words(n) * 8))
         bad = failed(kernels, "matmul with thresholds", m, n, columns);
-    free(a), free(b), free(panels), free(expected), free(out), free(expected_bits), free(out_bits), forget(&compare);
+    if (m && columns % 64) {
+        if (bits_set_behind(spread, m, columns, stride))
+            bad = failed(kernels, "bits behind the last column, of which there are none,", m, n, columns);
+        spread[below(m) * stride + words - 1] |= (uint64_t)1 << (columns % 64 + below(64 - columns % 64));
+        if (!bits_set_behind(spread, m, columns, stride))
+            bad = failed(kernels, "a bit behind the last column", m, n, columns);
+    }
+    free(a), free(b), free(spread), free(panels), free(expected), free(out), free(expected_bits), free(out_bits), forget(&compare);
     return bad;
 }
 
-static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t columns)
+static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t columns, int threads)
 {
     static const int32_t is_signed[] = {1, -2}, is_unsigned[] = {1, 2, 4};
     const size_t words = bits_words(columns), left = 1 + below(3), right = 1 + below(2);
@@ -108,19 +120,24 @@ static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t column
     int32_t *expected = room(m * n * 4), *out = room(m * n * 4);
     bits_reference_planes(a, &a_planes, b, &b_planes, m, n, columns, expected);
     int bad = 0;
-    if (bits_matmul_planes(kernels, a, &a_planes, panels, &b_planes, m, n, columns, out, 1) || memcmp(out, expected, m * n * 4))
+    if (bits_matmul_planes(kernels, a, &a_planes, panels, &b_planes, m, n, columns, out, threads)
+        || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul of planes", m, n, columns);
     free(a), free(b), free(a_sums), free(b_sums), free(counts), free(panels), free(expected), free(out);
     return bad;
 }
 
-static int convolution(const bits_kernels *kernels, int threads)
+static int convolution(const bits_kernels *kernels, int large, int threads)
 {
-    const bits_convolution c = {
-        .images = below(5) ? 1 + below(3) : 1 + below(30), .height = 1 + below(9), .width = 1 + below(20),
+    bits_convolution c = {
+        .images = below(5) ? 1 + below(3) : 1 + below(30), .height = below(10), .width = below(21),
         .groups = 1 + below(2), .channels = below(4) ? 1 + below(70) : 1 + below(200), .filters = 1 + below(70),
         .kernel = {1 + below(3), 1 + below(4)}, .stride = {1 + below(2), 1 + below(2)},
         .dilation = {1 + below(2), 1 + below(2)}, .padding = {below(3), below(4)}, .pad_value = (int)below(3) - 1};
+    if (large) { /* its output goes around the caches */
+        c.images = 10, c.height = c.width = 36, c.filters = 64, c.groups = 1, c.channels = 1 + below(70);
+        c.stride[0] = c.stride[1] = 1;
+    }
     const size_t heights = bits_convolution_size(&c, 0), widths = bits_convolution_size(&c, 1);
     if (!heights || !widths)
         return 0;
@@ -134,7 +151,7 @@ static int convolution(const bits_kernels *kernels, int threads)
     for (size_t f = 0; f < outputs; f++)
         for (size_t t = 0; t < taps; t++)
             tap_sums[(f / c.filters * taps + t) * size + f % c.filters] = 2 * ones[f * taps + t] - (int32_t)c.channels;
-    int32_t *expected = room(pixels * outputs * 4), *out = room(pixels * outputs * 4);
+    int32_t *expected = room(pixels * outputs * 4), *out = aligned_room(pixels * outputs * 4);
     bits_thresholds compare = random_thresholds(outputs, taps * c.channels);
     uint64_t *expected_bits = room(pixels * bits_words(outputs) * 8), *out_bits = room(pixels * bits_words(outputs) * 8);
     bits_reference_convolve(&c, x, filters, expected);
@@ -200,9 +217,11 @@ int main(int argc, char **argv)
     const size_t count = bits_available(sets);
     for (long s = 0; s < shapes; s++)
         for (size_t i = 0; i < count; i++) {
-            const size_t m = below(40), n = below(100), columns = 1 + below(s % 10 ? 700 : 9000);
-            if (products(sets[i], m, n, columns, 1 + (int)below(3)) || planes(sets[i], below(8), below(40), columns)
-                || convolution(sets[i], 1 + (int)below(3)) || packing(sets[i], below(40), 1 + below(300)))
+            const int large = s % 50 == 49, threads = 1 + (int)below(3); /* outputs of two megabytes and more */
+            const size_t m = large ? 1100 : below(40), n = large ? 512 : below(100);
+            const size_t columns = 1 + below(large ? 70 : s % 10 ? 700 : 9000);
+            if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
+                || convolution(sets[i], large, threads) || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
         }
     printf("%ld random shapes, instruction sets:", shapes);

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -157,3 +159,62 @@ def test_images_without_channels_and_without_images_return():
 def test_masked_arrays_are_refused():
     with pytest.raises(TypeError, match="no masked array"):
         kernels.pack(np.ma.masked_array(np.ones((2, 2), np.float32), True))
+
+
+def test_filters_that_contradict_themselves_are_refused():
+    packed = kernels.prepack_filters(signs((4, 8, 3, 3)), groups=2)
+    for change, message in (
+        ({"filters": 5}, "groups must divide the 5 filters, received 2"),
+        ({"groups": 0}, "are positive"),
+        ({"kernel": (3, 2)}, "panels of 2 rows and 48 columns"),
+        ({"tap_sums": packed.tap_sums[:-1]}, "tap_sums must be int32 of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(packed, **change)
+    with pytest.raises(TypeError, match="filters must be Filters"):
+        kernels.conv2d(kernels.pack_images(signs((1, 8, 5, 5))), packed.panels)
+
+
+def test_room_to_write_into_is_taken_by_every_convolution():
+    x = signs((2, 8, 6, 5))
+    for groups in (1, 2):
+        bits, packed = (
+            kernels.pack_images(x, groups=groups),
+            kernels.prepack_filters(signs((4, 8 // groups, 3, 3)), groups),
+        )
+        thresholds, out = np.zeros(4, np.int32), np.empty((2, 4, 3, 1), np.uint64)
+        assert kernels.conv2d_threshold(bits, packed, thresholds, out=out) is out
+        np.testing.assert_array_equal(out, kernels.conv2d_threshold(bits, packed, thresholds))
+    row, one = kernels.pack_images(x)[:, 0], kernels.prepack_filters(signs((4, 8, 3)))
+    sums, words = np.empty((2, 3, 4), np.int32), np.empty((2, 3, 1), np.uint64)
+    np.testing.assert_array_equal(kernels.conv1d(row, one, out=sums), kernels.conv1d(row, one))
+    kernels.conv1d_threshold(row, one, thresholds, out=words)
+    np.testing.assert_array_equal(words, kernels.conv1d_threshold(row, one, thresholds))
+    assert np.shares_memory(kernels.conv1d(row, one, out=sums), sums)
+    with pytest.raises(ValueError, match="shares memory"):
+        kernels.conv2d(bits, packed, out=bits.view(np.int32).reshape(-1)[: 2 * 4 * 3 * 4].reshape(2, 4, 3, 4))
+
+
+@pytest.mark.parametrize("groups", [np.uint8(1), np.int8(2), np.uint64(1), True])
+def test_groups_may_be_any_whole_number(groups):
+    x, weights = signs((1, 64, 2, 2)), signs((4, 64 // int(groups), 1, 1))
+    bits = kernels.pack_images(x, groups=groups)
+    np.testing.assert_array_equal(bits, kernels.pack_images(x, groups=int(groups)))
+    out = kernels.conv2d(bits, kernels.prepack_filters(weights, groups))
+    np.testing.assert_array_equal(out, torch_convolution(x, weights, 1, (0, 0), 1, int(groups), 0))
+
+
+def test_padding_alone_can_be_an_image():
+    packed = kernels.prepack_filters(signs((4, 8, 3, 3)))
+    for value in (-1, 0, 1):
+        out = kernels.conv2d(np.zeros((1, 3, 0, 1), np.uint64), packed, padding=2, pad_value=value)
+        expected = torch_convolution(np.zeros((1, 8, 3, 0), np.float32), signs((4, 8, 3, 3)), 1, (2, 2), 1, 1, value)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_large_outputs_and_depths_that_are_packed_are_exact():
+    """More than two megabytes, which are written around the caches."""
+    x, weights = signs((8, 64, 36, 36)), signs((64, 64, 3, 3), 1)
+    out = kernels.conv2d(kernels.pack_images(x), kernels.prepack_filters(weights), padding=1)
+    assert out.nbytes > 2 << 20
+    np.testing.assert_array_equal(out, torch_convolution(x, weights, 1, (1, 1), 1, 1, 0))

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -375,3 +376,25 @@ def test_an_output_over_an_operand_and_columns_that_are_no_int_are_refused():
                              out=neighbours[128:, None])  # fmt: skip
     with pytest.raises(TypeError, match="columns must be an int"):
         kernels.prepack(a, np.uint8(128))
+
+
+def test_codes_that_do_not_belong_together_are_refused():
+    """The compiled product trusts them: wrong ones would be read beyond their end."""
+    codes = kernels.pack_codes(np.arange(-2, 2).repeat(20).reshape(2, 40), signed=True)
+    for change, message in (
+        ({"columns": 10**6}, r"planes must be uint64 of shape \(2, 2, 15625\)"),
+        ({"sums": np.zeros(0, np.int32)}, r"sums must be int32 of shape \(2,\)"),
+        ({"weights": np.ones(3, np.int32)}, r"weights must be int32 of shape \(2,\)"),
+        ({"planes": codes.planes[0]}, "planes must have shape"),
+        ({"panels": codes.panels[:-1]}, "panels of 2 rows and 40 columns are 128 values of uint32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(codes, **change)
+    with pytest.raises(TypeError, match="a must be Codes"):
+        kernels.matmul_codes(codes.planes, codes)
+
+
+def test_prepared_operands_are_compared_by_identity():
+    panels = kernels.prepack(kernels.pack(signs((4, 70))), 70)
+    assert panels != copy.copy(panels)
+    assert len({panels, panels}) == 1
