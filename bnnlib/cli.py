@@ -255,9 +255,9 @@ def bench_convolution(
 
     def show(row: dict) -> None:
         what = f"{row['images']} x {row['channels']} x {row['size']}²"
+        packing = f", with packing {row['ratio_packing']:6.2f} x" if row["ratio_packing"] else ""
         console.print(
-            f"{what:<14} {row['contender']:<32} {row['ms']:8.3f} ms, {row['ratio']:6.2f} x, "
-            f"with packing {row.get('ratio_packing', float('nan')):6.2f} x",
+            f"{what:<14} {row['contender']:<42} {row['caches']:<5} {row['ms']:8.3f} ms, {row['ratio']:6.2f} x{packing}",
             highlight=False,
             soft_wrap=True,
         )

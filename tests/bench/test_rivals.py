@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +79,25 @@ def test_a_table_takes_the_place_of_the_same_processors_only(tmp_path):
     part = measured("second", [7.0, 8.0]).iloc[1:]  # contender b only, as a size that is measured again
     bench.store(part, path, by=["contender"])
     assert bench.stored(path)["second"]["ms"].tolist() == [3, 8]
+
+
+def test_every_bench_prints_its_rows_and_stores_its_table(tmp_path, monkeypatch):
+    tiny = {"rounds": 3, "at_least": 1e-4}
+    for name, measure in (
+        ("convolution", partial(bench.measure_convolutions, [(1, 16, 8)], **tiny)),
+        ("packing", partial(bench.measure_packing, [16384], **tiny)),
+    ):
+        measure_now = lambda *, rounds, progress, measure=measure: measure(progress=progress)  # noqa: E731
+        monkeypatch.setattr(bench, measure.func.__name__, measure_now)
+        done = CliRunner().invoke(app, ["bench", name, "--results", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        (table,) = bench.stored(tmp_path / "bench" / f"{name}.csv").values()
+        assert done.output.count("bnnlib") == table["contender"].str.contains("bnnlib").sum()
+        assert {"load", "isa", "commit", "call_conv2d_us"} <= set(table)
+    done = CliRunner().invoke(
+        app, ["bench", "matmul", "--size", "16x16x64", "--rounds", "3", "--no-cold", "--results", str(tmp_path)]
+    )
+    assert done.exit_code == 0, done.output
 
 
 def test_a_size_that_is_none_is_refused(tmp_path):
