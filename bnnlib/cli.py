@@ -285,11 +285,11 @@ def _measure_and_store(measure, name: str, results: Path | None, by=()) -> None:
     from bnnlib.bench.machine import machine
     from bnnlib.studies.provenance import provenance
 
-    before = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None  # later it is the bench's own
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None  # later it is the bench's own
+    origin = {"load": load, "isa": kernels.info()["isa"], **provenance()}
+    origin.pop("threads")  # a column of the table
     table = measure()
-    circumstances = {**machine(), "load": before, "isa": kernels.info()["isa"], **provenance()}
-    circumstances.pop("threads")  # a column of the table
-    _store(table.assign(**circumstances), name, results, by)
+    _store(table.assign(**machine(), **origin), name, results, by)
 
 
 def _store(table, name: str, results: Path | None, by=()) -> None:

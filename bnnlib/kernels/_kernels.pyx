@@ -79,7 +79,7 @@ def choose(str name):
         if sets[i].name.decode() == name:
             chosen = sets[i]
             return
-    raise ValueError(name)
+    raise ValueError(f"no instruction set {name!r} on this processor; it has {', '.join(available())}")
 
 
 def current():

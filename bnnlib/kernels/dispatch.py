@@ -9,15 +9,8 @@ from bnnlib.kernels import _kernels
 __all__ = ["info", "instruction_set"]
 
 
-def _choose(name: str) -> None:
-    known = _kernels.available()
-    if name not in known:
-        raise ValueError(f"no instruction set {name!r} on this processor; it has {', '.join(known)}")
-    _kernels.choose(name)
-
-
 if forced := os.environ.get("BNNLIB_ISA"):
-    _choose(forced)
+    _kernels.choose(forced)
 
 
 def info() -> dict[str, object]:
@@ -31,13 +24,14 @@ def info() -> dict[str, object]:
 
 @contextmanager
 def instruction_set(name: str) -> Iterator[None]:
-    """Inside the context the kernels use that instruction set; for comparing them.
+    """Inside the context the kernels use that instruction set, in all threads; for comparing them. Contexts nest, but
+    those of several threads must not overlap.
 
     Raises:
         ValueError: the processor lacks it, or there is no such set; those it has are listed.
     """
     before = _kernels.current()
-    _choose(name)
+    _kernels.choose(name)
     try:
         yield
     finally:
