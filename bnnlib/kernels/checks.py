@@ -48,6 +48,8 @@ if hasattr(os, "register_at_fork"):
 
 def check_threads(threads: int, macs: int) -> int:
     """How many of the threads asked for are worth waking for that many multiply-accumulates; in a forked process 1."""
+    if type(threads) is int and threads == 1:  # by far the most frequent
+        return 1
     try:
         threads = operator.index(threads)
     except TypeError:
