@@ -220,7 +220,10 @@ def bench_matmul(
 ) -> None:
     """Times products of sign matrices against torch, NumPy, numba and a naive extension, pair by pair.
 
-    Takes about ten minutes; run it when nothing else runs. Example: `bnnlib bench matmul --size 256x256x256`
+    Takes about eight minutes; run it when nothing else runs. Rows of other processors and sizes stay in the table,
+    which is the book's unless `--results` names a folder.
+
+    Example: `bnnlib bench matmul --size 256x256x256 --results mine`
     """
     from bnnlib.bench import products
 
@@ -270,12 +273,16 @@ def bench_packing(
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
     results: Results = None,
 ) -> None:
-    """Times the packing of floats against reading and copying them, and stores the table."""
+    """Times the packing of floats against reading and copying them, and stores the table.
+
+    "ours" is the compiled function with the best instruction set, `bnnlib.kernels.pack` the whole call from Python.
+    """
     from bnnlib import bench
 
     def show(row: dict) -> None:
-        text = f"{row['bytes']:>12,} bytes {row['contender']:<28} {row['gb_per_s']:7.1f} GB/s"
-        console.print(text, highlight=False, soft_wrap=True)
+        what = f"{row['bytes']:>12,} bytes {row['contender']:<28}"
+        speeds = f"{row['gb_per_s']:7.1f} GB/s; ours {row['gb_per_s_ours']:7.1f}"
+        console.print(what, speeds, highlight=False, soft_wrap=True)
 
     _measure_and_store(partial(bench.measure_packing, rounds=rounds, progress=show), "packing", results)
 
@@ -288,16 +295,23 @@ def _measure_and_store(measure, name: str, results: Path | None, by=()) -> None:
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None  # later it is the bench's own
     origin = {"load": load, "isa": kernels.info()["isa"], **provenance()}
     origin.pop("threads")  # a column of the table
+    _table_path(name, results).parent.mkdir(parents=True, exist_ok=True)  # or fail now, not after ten minutes
     table = measure()
     _store(table.assign(**machine(), **origin), name, results, by)
 
 
 def _store(table, name: str, results: Path | None, by=()) -> None:
-    from bnnlib import bench, studies
+    from bnnlib import bench
 
-    path = (results or studies.results_folder()) / "bench" / f"{name}.csv"
+    path = _table_path(name, results)
     bench.store(table, path, by)
     console.print(f"stored {path}", soft_wrap=True)
+
+
+def _table_path(name: str, results: Path | None) -> Path:
+    from bnnlib import studies
+
+    return (results or studies.results_folder()) / "bench" / f"{name}.csv"
 
 
 def main() -> None:

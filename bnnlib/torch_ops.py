@@ -4,8 +4,14 @@
 Tensors are on the CPU and shared with the kernels without a copy; the threads are torch's. Packed words are
 int64 tensors, the type that PyTorch's graphs know best; their bits are those of :mod:`bnnlib.kernels`.
 
-There is no gradient: these operators serve evaluation. Training multiplies real tensors (``bnnlib.layers``).
+There is no gradient: these operators serve evaluation, and what they return requires none. Training multiplies real
+tensors (``bnnlib.layers``). A packed network of two layers::
+
+    hidden = matmul_threshold(pack(x), prepack(w1), x.shape[1], thresholds, flips)
+    sums = matmul(hidden, prepack(w2), rows=w2.shape[0], columns=w1.shape[0])
 """
+
+import functools
 
 import numpy as np
 import torch
@@ -18,26 +24,56 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _operator(function):
+    """Registers ``bnnlib::NAME`` and gives a plain function that calls it, with the docstring and the signature."""
+    operator = torch.library.custom_op(f"bnnlib::{function.__name__}", function, mutates_args=(), device_types="cpu")
+
+    @functools.wraps(function)
+    def call(*arguments, **named):
+        for x in (*arguments, *named.values()):
+            if isinstance(x, torch.Tensor) and (x.layout != torch.strided or x.device.type not in ("cpu", "meta")):
+                raise TypeError(
+                    f"{function.__name__} takes dense tensors on the CPU, received {x.layout} on {x.device}"
+                )
+        return operator(*arguments, **named)
+
+    call.operator, call.register_fake = operator, operator.register_fake
+    return call
+
+
+def _array(name: str, x: torch.Tensor, dtypes: tuple[torch.dtype, ...]) -> np.ndarray:
+    """The memory of a tensor as a NumPy array."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, received {type(x).__name__}")
+    if x.dtype not in dtypes:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"{name} must be a {wanted} tensor, received {x.dtype}")
+    return x.detach().numpy()
+
+
+_REAL = (torch.float32, torch.float64, torch.int8, torch.bool)
+
+
 def _words(bits: torch.Tensor) -> np.ndarray:
-    if bits.dtype != torch.int64:
-        raise TypeError(f"packed words are int64 tensors (from bnnlib.torch_ops.pack), received {bits.dtype}")
-    return bits.numpy().view(np.uint64)
+    return _array("packed words (from bnnlib.torch_ops.pack)", bits, (torch.int64,)).view(np.uint64)
 
 
 def _int32(name: str, values: torch.Tensor) -> np.ndarray:
-    if values.dtype != torch.int32:
-        raise TypeError(f"{name} must be an int32 tensor, received {values.dtype}")
-    return values.numpy()
+    return _array(name, values, (torch.int32,))
+
+
+def _compare(thresholds: torch.Tensor, flips: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    return _int32("thresholds", thresholds), _array("flips", flips, (torch.bool,))
 
 
 def _tensor(words: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(words.view(np.int64))
 
 
-@torch.library.custom_op("bnnlib::pack", mutates_args=(), device_types="cpu")
+@_operator
 def pack(x: torch.Tensor) -> torch.Tensor:
     """Signs of a real matrix (M, K) as int64 words (M, ceil(K / 64)); see :func:`bnnlib.kernels.pack`."""
-    return _tensor(kernels.pack(x.detach().numpy()))
+    return _tensor(kernels.pack(_array("x", x, _REAL)))
 
 
 @pack.register_fake
@@ -45,12 +81,12 @@ def _(x):
     return x.new_empty((x.shape[0], (x.shape[1] + 63) // 64), dtype=torch.int64)
 
 
-@torch.library.custom_op("bnnlib::pack_images", mutates_args=(), device_types="cpu")
+@_operator
 def pack_images(x: torch.Tensor, groups: int = 1) -> torch.Tensor:
     """Signs of images (N, C, H, W), in either memory format: int64 (N, H, W, groups * ceil(C / groups / 64))."""
     if x.is_contiguous(memory_format=torch.channels_last):
-        return _tensor(kernels.pack_images(x.detach().permute(0, 2, 3, 1).numpy(), "NHWC", groups=groups))
-    return _tensor(kernels.pack_images(x.detach().numpy(), "NCHW", groups=groups))
+        return _tensor(kernels.pack_images(_array("x", x.permute(0, 2, 3, 1), _REAL), "NHWC", groups=groups))
+    return _tensor(kernels.pack_images(_array("x", x, _REAL), "NCHW", groups=groups))
 
 
 @pack_images.register_fake
@@ -61,7 +97,7 @@ def _(x, groups=1):
 
 def prepack(weights: torch.Tensor) -> torch.Tensor:
     """Signs of a weight matrix (N, K) in panels, an int32 tensor for :func:`matmul`."""
-    values = kernels.prepack(kernels.pack(weights.detach().numpy()), weights.shape[1]).values
+    values = kernels.prepack(kernels.pack(_array("weights", weights, _REAL)), weights.shape[1]).values
     return torch.from_numpy(values.view(np.int32))
 
 
@@ -69,7 +105,7 @@ def _panels(panels: torch.Tensor, rows: int, columns: int) -> kernels.Panels:
     return kernels.Panels(rows, columns, _int32("panels", panels).view(np.uint32))
 
 
-@torch.library.custom_op("bnnlib::matmul", mutates_args=(), device_types="cpu")
+@_operator
 def matmul(a: torch.Tensor, panels: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """The product of packed signs, int32 (M, rows): see :func:`bnnlib.kernels.matmul`.
 
@@ -90,7 +126,7 @@ def _(a, panels, rows, columns):
     return a.new_empty((a.shape[0], rows), dtype=torch.int32)
 
 
-@torch.library.custom_op("bnnlib::matmul_threshold", mutates_args=(), device_types="cpu")
+@_operator
 def matmul_threshold(
     a: torch.Tensor, panels: torch.Tensor, columns: int, thresholds: torch.Tensor, flips: torch.Tensor
 ) -> torch.Tensor:
@@ -100,8 +136,8 @@ def matmul_threshold(
         a, panels, columns: as for :func:`matmul`.
         thresholds, flips: int32 and bool (N,): see :func:`bnnlib.kernels.matmul_threshold`.
     """
-    b = _panels(panels, thresholds.shape[0], columns)
-    compare = _int32("thresholds", thresholds), flips.numpy()
+    compare = _compare(thresholds, flips)
+    b = _panels(panels, thresholds.numel(), columns)
     return _tensor(kernels.matmul_threshold(_words(a), b, columns, *compare, threads=torch.get_num_threads()))
 
 
@@ -112,11 +148,16 @@ def _(a, panels, columns, thresholds, flips):
 
 def prepack_filters(weights: torch.Tensor, groups: int = 1) -> torch.Tensor:
     """Signs of convolution weights (O, C / groups, KH, KW): an int32 tensor for :func:`conv2d`, panels and tap sums."""
-    filters = kernels.prepack_filters(weights.detach().numpy(), groups)
+    values = _array("weights", weights, _REAL)
+    if values.ndim != 4:
+        raise ValueError(f"weights must have shape (O, C / groups, KH, KW), received {tuple(values.shape)}")
+    filters = kernels.prepack_filters(values, groups)
     return torch.from_numpy(np.concatenate([filters.panels.view(np.int32), filters.tap_sums]))
 
 
 def _filters(filters: torch.Tensor, shape: list[int], groups: int) -> kernels.Filters:
+    if len(shape) != 4:
+        raise ValueError(f"shape must be that of the weights, (O, C / groups, KH, KW), received {tuple(shape)}")
     outputs, each, height, width = shape
     values = _int32("filters", filters)
     sums = groups * height * width * panel_rows(outputs // groups)
@@ -124,7 +165,7 @@ def _filters(filters: torch.Tensor, shape: list[int], groups: int) -> kernels.Fi
     return kernels.Filters(outputs, each * groups, groups, (height, width), 2, panels, values[panels.size :])
 
 
-@torch.library.custom_op("bnnlib::conv2d", mutates_args=(), device_types="cpu")
+@_operator
 def conv2d(
     x: torch.Tensor, filters: torch.Tensor, shape: list[int], stride: list[int], padding: list[int],
     dilation: list[int], groups: int, pad_value: int,
@@ -135,7 +176,8 @@ def conv2d(
         x: from :func:`pack_images` with the same groups.
         filters: from :func:`prepack_filters` with the same groups.
         shape: of the weights, (O, C / groups, KH, KW). The filters do not know it; only their size is checked.
-        stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``.
+        stride, padding, dilation: lists of two numbers, for height and width.
+        groups: as in ``torch.nn.functional.conv2d``.
         pad_value: -1, 0 or 1.
 
     Raises:
@@ -156,7 +198,7 @@ def _(x, filters, shape, stride, padding, dilation, groups, pad_value):
     return x.new_empty((x.shape[0], *size, shape[0]), dtype=torch.int32).permute(0, 3, 1, 2)
 
 
-@torch.library.custom_op("bnnlib::conv2d_threshold", mutates_args=(), device_types="cpu")
+@_operator
 def conv2d_threshold(
     x: torch.Tensor, filters: torch.Tensor, shape: list[int], thresholds: torch.Tensor, flips: torch.Tensor,
     stride: list[int], padding: list[int], dilation: list[int], groups: int, pad_value: int,
@@ -167,7 +209,7 @@ def conv2d_threshold(
         thresholds, flips: int32 and bool (O,): see :func:`bnnlib.kernels.conv2d_threshold`.
         x, filters, shape, stride, padding, dilation, groups, pad_value: as for :func:`conv2d`.
     """
-    packed, compare = _filters(filters, shape, groups), (_int32("thresholds", thresholds), flips.numpy())
+    packed, compare = _filters(filters, shape, groups), _compare(thresholds, flips)
     return _tensor(
         kernels.conv2d_threshold(
             _words(x), packed, *compare, stride, padding, dilation, pad_value=pad_value, threads=torch.get_num_threads()

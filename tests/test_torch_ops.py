@@ -1,3 +1,6 @@
+import inspect
+import pydoc
+
 import numpy as np
 import pytest
 import torch
@@ -106,7 +109,7 @@ def test_a_packed_network_is_one_graph():
     ],
 )
 def test_shapes_for_graphs_agree_with_what_is_computed(operator, arguments):
-    torch.library.opcheck(operator, arguments(), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(operator.operator, arguments(), test_utils=("test_schema", "test_faketensor"))
 
 
 def test_panels_of_other_weights_are_refused():
@@ -117,3 +120,27 @@ def test_panels_of_other_weights_are_refused():
 def test_packed_words_are_those_of_the_kernels():
     x = torch.randn(2, 64)
     np.testing.assert_array_equal(torch_ops.pack(x).numpy().view(np.uint64), kernels.pack(x.numpy()))
+
+
+def test_help_shows_what_an_operator_takes():
+    for name in torch_ops.__all__:
+        text = pydoc.plain(pydoc.render_doc(getattr(torch_ops, name)))
+        assert f"{name}(" in text
+        assert "torch.Tensor" in text
+        assert "CustomOpDef" not in text
+    assert "thresholds" in inspect.signature(torch_ops.matmul_threshold).parameters
+
+
+def test_what_no_operator_takes_is_refused_in_words():
+    weights = torch.randn(5, 70)
+    for call, message in (
+        (lambda: torch_ops.pack(weights.bfloat16()), r"x must be a float32 or .* received torch\.bfloat16"),
+        (lambda: torch_ops.pack(weights.to_sparse()), r"takes dense tensors on the CPU, received torch\.sparse_coo"),
+        (lambda: torch_ops.prepack(weights.numpy()), "weights must be a tensor, received ndarray"),
+        (lambda: torch_ops.prepack(torch_ops.pack(weights)), r"received torch\.int64"),
+        (lambda: torch_ops.matmul(weights, torch_ops.prepack(weights), 5, 70), "packed words .* must be an? int64"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+    with pytest.raises(ValueError, match=r"weights must have shape \(O, C / groups, KH, KW\), received \(5, 70\)"):
+        torch_ops.prepack_filters(weights)

@@ -27,11 +27,15 @@ def describe(x) -> str:
     return f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
 
 
-def check_columns(columns: int) -> None:
+def check_columns(columns: int) -> int:
     if type(columns) is not int:
-        raise TypeError(f"columns must be an int, received {columns!r} ({type(columns).__name__})")
+        try:
+            columns = int(operator.index(columns))
+        except TypeError:
+            raise TypeError(f"columns must be a whole number, received {columns!r}") from None
     if not 0 <= columns <= MAX_COLUMNS:
         raise ValueError(f"columns must lie in 0..{MAX_COLUMNS} so that sums fit int32, received {columns}")
+    return columns
 
 
 _forked = False  # GNU's OpenMP hangs in a child of a process that had used threads
@@ -73,7 +77,6 @@ def check_packed(name: str, bits: np.ndarray, columns: int) -> np.ndarray:
     """A packed matrix whose words lie side by side within a row; copied only if they do not."""
     if not isinstance(bits, np.ndarray) or bits.dtype != UINT64:
         raise TypeError(f"{name} must be packed signs (uint64, from bnnlib.kernels.pack), received {describe(bits)}")
-    check_columns(columns)
     if bits.ndim != 2 or bits.shape[1] != -(-columns // 64):
         raise ValueError(
             f"{name} must have shape (rows, {words_per_row(columns)}) for {columns} columns, received {bits.shape}"
@@ -135,7 +138,10 @@ def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarr
 
 def check_thresholds(thresholds: np.ndarray, flips: np.ndarray | None, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(thresholds, np.ndarray) or thresholds.dtype != INT32:
-        raise TypeError(f"thresholds must be an int32 array, received {describe(thresholds)}")
+        raise TypeError(
+            f"thresholds must be an int32 array, received {describe(thresholds)}; "
+            "sums are whole, so a real threshold is one of np.ceil"
+        )
     if thresholds.shape != (outputs,):
         raise ValueError(f"thresholds must have shape ({outputs},), one for each output, received {thresholds.shape}")
     if flips is None:

@@ -167,7 +167,10 @@ def conv1d(
     out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """As :func:`conv2d` in one dimension: uint64 (N, L, words) to int32 (N, OL, O)."""
+    """As :func:`conv2d` in one dimension: uint64 (N, L, words) to int32 (N, OL, O).
+
+    A signal (N, C, L) is packed as an image of height 1: ``pack_images(x[:, :, None])[:, 0]``.
+    """
     geometry = _of_signal(stride, padding, dilation)
     return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, _as_image(out), threads)[:, 0]
 

@@ -10,7 +10,10 @@ __all__ = ["info", "instruction_set"]
 
 
 if forced := os.environ.get("BNNLIB_ISA"):
-    _kernels.choose(forced)
+    try:
+        _kernels.choose(forced)
+    except ValueError as error:
+        raise ValueError(f"the environment variable BNNLIB_ISA: {error}") from None
 
 
 def info() -> dict[str, object]:

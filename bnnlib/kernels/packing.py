@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from bnnlib.kernels import _kernels
-from bnnlib.kernels.checks import check_groups, check_packed, describe, new, rows_in_place, words_per_row
+from bnnlib.kernels.checks import check_columns, check_groups, check_packed, describe, new, rows_in_place, words_per_row
 
 __all__ = ["pack", "pack_images", "unpack", "unpack_images"]
 
@@ -84,6 +84,7 @@ def unpack(bits: np.ndarray, columns: int, dtype=np.int8) -> np.ndarray:
     Raises:
         TypeError, ValueError: ``bits`` is no packed matrix of that many columns, or another dtype is asked for.
     """
+    columns = check_columns(columns)
     bits = np.ascontiguousarray(check_packed("bits", bits, columns))
     unpacker = _UNPACKERS.get(np.dtype(dtype))
     if unpacker is None:
@@ -114,10 +115,10 @@ def unpack_images(
 
 def _check_real(x) -> None:
     if not isinstance(x, np.ndarray) or not (x.dtype in _PACKERS or x.dtype == np.bool_):
-        raise TypeError(
-            f"packing takes a float32, float64, int8 or bool NumPy array, received {describe(x)}; "
-            "convert with x.astype(np.float32)"
-        )
+        remedy = "make a NumPy array of it (of a tensor: x.detach().numpy(), or use bnnlib.torch_ops)"
+        if isinstance(x, np.ndarray):
+            remedy = "is it packed already?" if x.dtype == np.uint64 else "convert with x.astype(np.float32)"
+        raise TypeError(f"packing takes a float32, float64, int8 or bool NumPy array, received {describe(x)}; {remedy}")
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("packing takes no masked array: a masked value has no sign; fill it first")
 

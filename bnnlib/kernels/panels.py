@@ -73,7 +73,7 @@ class Panels(HoldsPanels):
     values: np.ndarray
 
     def __post_init__(self):
-        check_columns(self.columns)
+        object.__setattr__(self, "columns", check_columns(self.columns))
         self.settle("values", 1, self.rows, self.columns, words_per_row(self.columns))
 
 
@@ -87,5 +87,6 @@ def prepack(b: np.ndarray, columns: int) -> Panels:
     Raises:
         TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K.
     """
+    columns = check_columns(columns)
     b = check_packed("b", b, columns)
     return Panels(b.shape[0], columns, to_panels(b[None]))

@@ -43,8 +43,10 @@ def matmul(
         int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
 
     Raises:
-        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K.
+        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K. A K that is too
+            large, but within the last word, can only be noticed if ``b`` is :class:`Panels`, which know theirs.
     """
+    columns = check_columns(columns)
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
     out = check_out(out, (a.shape[0], b.rows), INT32)
@@ -77,6 +79,10 @@ def matmul_threshold(
     """The product of packed signs, compared and packed again on its way out: what a binary layer with batch norm and
     sign hands to the next one. The sums never reach memory.
 
+    A batch norm ``scale * sum + shift`` followed by a sign is a threshold of ``ceil(-shift / scale)`` for a positive
+    scale, ``floor(-shift / scale) + 1`` with a flip for a negative one; for scale 0 the bit is that of ``shift >= 0``
+    everywhere. Thresholds beyond int32 are clipped to its ends.
+
     Args:
         a, b, columns, threads: as for :func:`matmul`.
         thresholds: int32, shape (N,). Bit n of a row is 1 where the sum is ``>= thresholds[n]``.
@@ -89,6 +95,7 @@ def matmul_threshold(
     Raises:
         TypeError, ValueError: as :func:`matmul`, or thresholds and flips of another dtype or shape.
     """
+    columns = check_columns(columns)
     a = check_packed("a", a, columns)
     b = _as_panels(b, columns)
     thresholds, flips = check_thresholds(thresholds, flips, b.rows)
@@ -120,7 +127,7 @@ class Codes(HoldsPanels):
     sums: np.ndarray
 
     def __post_init__(self):
-        check_columns(self.columns)
+        object.__setattr__(self, "columns", check_columns(self.columns))
         if not isinstance(self.planes, np.ndarray) or self.planes.ndim != 3 or not 1 <= len(self.planes) <= 8:
             raise ValueError("planes must have shape (1 .. 8, rows, words); make codes with pack_codes")
         planes, rows, words = *self.planes.shape[:2], words_per_row(self.columns)
@@ -154,8 +161,8 @@ def pack_codes(codes: np.ndarray, bits: int = 2, *, signed: bool) -> Codes:
     """
     if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
         raise TypeError(f"codes must be an integer array, received {describe(codes)}")
-    if not 1 <= bits <= 8:
-        raise ValueError(f"bits must lie in 1..8, received {bits}")
+    if not isinstance(bits, int) or not 1 <= bits <= 8:
+        raise ValueError(f"bits must be a whole number in 1..8, received {bits!r}")
     if codes.ndim != 2:
         raise ValueError(f"pack_codes takes a matrix (M, K), received shape {codes.shape}")
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
@@ -206,6 +213,7 @@ def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
         a, b: uint64, shapes (M, ceil(K / 64)) and (N, ceil(K / 64)), from :func:`pack`.
         columns: K.
     """
+    columns = check_columns(columns)
     a, b = (np.ascontiguousarray(check_packed(name, x, columns)) for name, x in (("a", a), ("b", b)))
     out = new((a.shape[0], b.shape[0]), INT32)
     _kernels.matmul_loops(a, b, columns, out)

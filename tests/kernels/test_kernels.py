@@ -257,7 +257,7 @@ def test_codes_out_of_range_and_sums_that_may_overflow_are_refused():
         kernels.pack_codes(np.array([[0, 2]]), signed=True)
     with pytest.raises(TypeError, match="integer array, received float64"):
         kernels.pack_codes(np.ones((2, 2)), signed=False)
-    with pytest.raises(ValueError, match=r"bits must lie in 1\.\.8, received 9"):
+    with pytest.raises(ValueError, match=r"bits must be a whole number in 1\.\.8, received 9"):
         kernels.pack_codes(np.zeros((1, 1), int), 9, signed=False)
     wide = kernels.pack_codes(np.zeros((1, 40_000), np.uint8), 8, signed=False)
     with pytest.raises(ValueError, match="may not fit int32"):
@@ -374,8 +374,11 @@ def test_an_output_over_an_operand_and_columns_that_are_no_int_are_refused():
     neighbours[:128] = a.reshape(-1)
     kernels.matmul_threshold(neighbours[:128].reshape(64, 2), panels, 128, np.zeros(64, np.int32),
                              out=neighbours[128:, None])  # fmt: skip
-    with pytest.raises(TypeError, match="columns must be an int"):
-        kernels.prepack(a, np.uint8(128))
+    with pytest.raises(TypeError, match=r"columns must be a whole number, received 128\.0"):
+        kernels.prepack(a, 128.0)
+    narrow = kernels.prepack(a, np.uint8(128))  # as np.prod of a shape gives; in such a type 128 + 128 were 0
+    assert narrow.columns == 128
+    np.testing.assert_array_equal(kernels.matmul(a, narrow, np.uint8(128)), kernels.matmul(a, a, 128))
 
 
 def test_codes_that_do_not_belong_together_are_refused():
@@ -398,3 +401,14 @@ def test_prepared_operands_are_compared_by_identity():
     panels = kernels.prepack(kernels.pack(signs((4, 70))), 70)
     assert panels != copy.copy(panels)
     assert len({panels, panels}) == 1
+
+
+def test_a_batch_norm_and_a_sign_are_the_thresholds_that_the_docstring_says():
+    rng = np.random.default_rng(5)
+    a, b = signs((50, 37), 1), signs((64, 37), 2)
+    scale, shift = rng.integers(-3, 4, 64) / 4, rng.integers(-20, 21, 64) / 4  # eighths and quarters: no rounding
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least = np.where(scale > 0, np.ceil(-shift / scale), np.floor(-shift / scale) + 1)
+    least = np.where(scale == 0, np.where(shift >= 0, -(2**31), 2**31 - 1), least)
+    bits = kernels.matmul_threshold(kernels.pack(a), kernels.pack(b), 37, least.astype(np.int32), scale < 0)
+    np.testing.assert_array_equal(bits, reference.pack(scale * (a @ b.T) + shift))
