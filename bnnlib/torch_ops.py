@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from bnnlib import kernels
+from bnnlib.kernels.checks import check_groups
 from bnnlib.kernels.panels import panel_rows
 
 __all__ = [
@@ -159,6 +160,7 @@ def _filters(filters: torch.Tensor, shape: list[int], groups: int) -> kernels.Fi
     if len(shape) != 4:
         raise ValueError(f"shape must be that of the weights, (O, C / groups, KH, KW), received {tuple(shape)}")
     outputs, each, height, width = shape
+    check_groups(groups, outputs, "filters")
     values = _int32("filters", filters)
     sums = groups * height * width * panel_rows(outputs // groups)
     panels = values[: max(0, values.size - sums)].view(np.uint32)

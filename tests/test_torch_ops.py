@@ -144,3 +144,8 @@ def test_what_no_operator_takes_is_refused_in_words():
             call()
     with pytest.raises(ValueError, match=r"weights must have shape \(O, C / groups, KH, KW\), received \(5, 70\)"):
         torch_ops.prepack_filters(weights)
+    with pytest.raises(ValueError, match="groups must divide the 5 filters, received 0"):
+        torch_ops.conv2d(
+            torch_ops.pack_images(torch.randn(1, 6, 4, 4)), torch_ops.prepack_filters(torch.randn(5, 6, 3, 3)),
+            [5, 6, 3, 3], [1, 1], [0, 0], [1, 1], 0, 0,
+        )  # fmt: skip

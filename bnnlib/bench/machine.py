@@ -29,15 +29,19 @@ def clock() -> float:
 def call_overhead() -> dict[str, float]:
     """Microseconds that calls from Python take, with ``out`` given and next to no arithmetic (some nanoseconds in C).
 
-    ``matmul`` multiplies one row of 64 signs with 32, ``conv2d`` one pixel with 32 filters. Medians of nine times a
-    thousand calls.
+    The products are of one row of 64 signs with 32, the convolutions of one pixel with 32 filters; their own time in C
+    is in it. Medians of nine times a thousand calls.
     """
     bits, pixel = np.zeros((32, 1), np.uint64), np.zeros((1, 1, 1, 1), np.uint64)
     row, panels, sums = bits[:1], kernels.prepack(bits, 64), np.empty((1, 32), np.int32)
     filters, image = kernels.prepack_filters(np.ones((32, 64, 1, 1), np.float32)), np.empty((1, 1, 1, 32), np.int32)
+    thresholds, flips = np.zeros(32, np.int32), np.zeros(32, np.bool_)
+    words, pixels = np.empty((1, 1), np.uint64), np.empty((1, 1, 1, 1), np.uint64)
     calls: dict[str, Callable[[], object]] = {
         "matmul": lambda: kernels.matmul(row, panels, 64, out=sums),
         "conv2d": lambda: kernels.conv2d(pixel, filters, out=image),
+        "matmul_threshold": lambda: kernels.matmul_threshold(row, panels, 64, thresholds, flips, out=words),
+        "conv2d_threshold": lambda: kernels.conv2d_threshold(pixel, filters, thresholds, flips, out=pixels),
     }
     took: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(9):
@@ -98,8 +102,8 @@ def machine() -> dict[str, object]:
     return {
         "ghz": round(clock(), 2),
         **{f"cycles_{name}": round(value, 3) for name, value in (port_cycles() or {}).items()},
-        "call_us": round(overhead["matmul"], 2),
-        "call_conv2d_us": round(overhead["conv2d"], 2),
+        "call_us": round(overhead.pop("matmul"), 2),
+        **{f"call_{name}_us": round(took, 2) for name, took in overhead.items()},
         "processors": os.cpu_count(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "cache_sizes": " ".join(f"{level} {size}" for level, size in sorted(caches.items())),

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from bnnlib import kernels
+from bnnlib.bench.products import other_sets
 from bnnlib.bench.timing import side_by_side
 from bnnlib.kernels import _kernels
 
@@ -30,7 +31,7 @@ def measure_packing(
 
     Returns:
         A row for each size and contender (reading in C, memcpy, NumPy's and torch's maximum, NumPy's packbits, the call
-        from Python, and every instruction set below the one in use, which is ours): ``gb_per_s`` of bytes read,
+        from Python, and every instruction set beside the one in use, which is ours): ``gb_per_s`` of bytes read,
         ``gb_per_s_ours``, and the ``ratio`` of its time to ours.
     """
     rows = []
@@ -43,8 +44,8 @@ def measure_packing(
         def ours(x=x, bits=bits):
             return _kernels.pack_f32(x, bits)
 
-        lower = kernels.info()["available"][:-1]
-        within = {f"bnnlib, {isa}": partial(kernels.instruction_set, isa) for isa in lower}
+        others = other_sets()
+        within = {f"bnnlib, {isa}": partial(kernels.instruction_set, isa) for isa in others}
 
         contenders: dict[str, Callable[[], object]] = {
             "reading": lambda x=x: _kernels.read(x),
@@ -53,7 +54,7 @@ def measure_packing(
             "torch maximum": tensor.max,
             "NumPy packbits": lambda x=x: np.packbits(x >= 0),
             "bnnlib.kernels.pack": lambda x=x: kernels.pack(x),
-            **{f"bnnlib, {isa}": ours for isa in lower},
+            **{f"bnnlib, {isa}": ours for isa in others},
         }
         try:
             for name, call in contenders.items():

@@ -98,7 +98,7 @@ def measure_products(
         measure("bnnlib, packing in the call", packing, shape, with_packing=None)
         if m * n * k >= 2 * MACS_OF_A_THREAD:  # else one thread does it alone
             measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
-        for isa in kernels.info()["available"][:-1]:
+        for isa in other_sets():
             measure(f"bnnlib, {isa}", packed, shape, with_packing=None, isa=isa)
         y = kernels.pack(b)
         for isa in kernels.info()["available"]:
@@ -120,9 +120,15 @@ def measure_products(
     return pd.DataFrame(rows).round(5)
 
 
+def other_sets() -> list[str]:
+    """The instruction sets that this processor has beside the one in use, which is ours."""
+    info = kernels.info()
+    return [isa for isa in info["available"] if isa != info["isa"]]
+
+
 def packing_ratios(pair: pd.DataFrame | None, name: str) -> dict[str, float | None]:
     """The ratios of a pair with packing in the call, as further columns of a row; empty without one."""
-    return {f"{c.replace('ratio', 'ratio_packing')}": None if pair is None else pair.loc[name, c] for c in RATIOS}
+    return {c.replace("ratio", "ratio_packing"): None if pair is None else pair.loc[name, c] for c in RATIOS}
 
 
 def _has_numba() -> bool:

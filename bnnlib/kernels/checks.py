@@ -27,12 +27,17 @@ def describe(x) -> str:
     return f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
 
 
+def check_whole(name: str, value: int) -> int:
+    """A whole number of any type as Python's own, which no product of sizes overflows."""
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, received {value!r}") from None
+
+
 def check_columns(columns: int) -> int:
     if type(columns) is not int:
-        try:
-            columns = int(operator.index(columns))
-        except TypeError:
-            raise TypeError(f"columns must be a whole number, received {columns!r}") from None
+        columns = check_whole("columns", columns)
     if not 0 <= columns <= MAX_COLUMNS:
         raise ValueError(f"columns must lie in 0..{MAX_COLUMNS} so that sums fit int32, received {columns}")
     return columns
@@ -54,20 +59,14 @@ def check_threads(threads: int, macs: int) -> int:
     """How many of the threads asked for are worth waking for that many multiply-accumulates; in a forked process 1."""
     if type(threads) is int and threads == 1:  # by far the most frequent
         return 1
-    try:
-        threads = operator.index(threads)
-    except TypeError:
-        raise TypeError(f"threads must be a whole number, received {threads!r}") from None
+    threads = check_whole("threads", threads)
     if not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"threads must lie in 1..{MAX_THREADS}, received {threads}")
     return 1 if _forked else min(threads, max(1, macs // MACS_OF_A_THREAD))
 
 
 def check_groups(groups: int, count: int, what: str) -> int:
-    try:
-        groups = int(operator.index(groups))
-    except TypeError:
-        raise TypeError(f"groups must be a whole number, received {groups!r}") from None
+    groups = check_whole("groups", groups)
     if groups < 1 or count % groups:
         raise ValueError(f"groups must divide the {count} {what}, received {groups}")
     return groups

@@ -202,23 +202,23 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
         raise ValueError(f"the filters are of a {filters.spatial}-D convolution: use conv{filters.spatial}d")
     if compare is not None:
         compare = check_thresholds(*compare, filters.filters)
-    if list in (type(stride), type(padding), type(dilation)):
+    if list in (type(stride), type(padding), type(dilation)):  # which are no keys of a cache
         stride, padding, dilation = (tuple(v) if type(v) is list else v for v in (stride, padding, dilation))
     dimensions = filters.dimensions
-    geometry, size, macs = _geometry(x.shape, dimensions, stride, padding, dilation, pad_value)
+    geometry, of_sums, of_bits, macs = _geometry(x.shape, dimensions, stride, padding, dilation, pad_value)
     groups, each, of_group, _, _ = dimensions
     if each % 64 and _kernels.set_behind(x.reshape(-1, words_per_row(each)), each):
         raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
     threads = check_threads(threads, macs)
     if compare is None:
-        out = check_out(out, (*size, filters.filters), INT32)
+        out = check_out(out, of_sums, INT32)
         _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, out, threads)
         return out
-    out = check_out(out, (*size, words_per_row(filters.filters)), UINT64)
+    out = check_out(out, of_bits, UINT64)
     if groups == 1 or of_group % 64 == 0:
         _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, *compare, out, threads)
     else:  # a word holds filters of two groups: packed in a second pass
-        sums = new((*size, filters.filters), INT32)
+        sums = new(of_sums, INT32)
         _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, sums, threads)
         bits = (sums >= compare[0]) != compare[1].astype(bool)
         out[:] = pack(bits.reshape(-1, filters.filters)).reshape(out.shape)
@@ -227,7 +227,8 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
 
 @lru_cache(maxsize=1024, typed=True)  # a network asks for the same few again and again
 def _geometry(shape, dimensions, stride, padding, dilation, pad_value):
-    """Checks how images and filters fit together; what the compiled function wants, (N, OH, OW), and the arithmetic."""
+    """Checks how images and filters fit together. Gives what the compiled function wants, the shapes of sums and of
+    thresholded bits, and the number of multiply-accumulates."""
     groups, each, of_group, *kernel = dimensions
     if shape[3] != groups * words_per_row(each):
         raise ValueError(
@@ -247,8 +248,10 @@ def _geometry(shape, dimensions, stride, padding, dilation, pad_value):
     if 8 * shape[0] * padded[0] * padded[1] * shape[3] >= 2**47:
         raise ValueError(f"{shape[0]} padded images of {tuple(padded)} are more than a process can address")
     size = (shape[0], *((padded[i] - covered[i]) // stride[i] + 1 for i in range(2)))
-    macs = size[0] * size[1] * size[2] * groups * of_group * each * kernel[0] * kernel[1]
-    return (*dimensions, *stride, *dilation, *padding, int(pad_value)), size, macs
+    outputs = groups * of_group
+    macs = size[0] * size[1] * size[2] * outputs * each * kernel[0] * kernel[1]
+    arguments = (*dimensions, *stride, *dilation, *padding, int(pad_value))
+    return arguments, (*size, outputs), (*size, words_per_row(outputs)), macs
 
 
 def _as_image(out):

@@ -14,6 +14,7 @@ from bnnlib.kernels.checks import (
     check_packed,
     check_threads,
     check_thresholds,
+    check_whole,
     describe,
     new,
     words_per_row,
@@ -161,8 +162,9 @@ def pack_codes(codes: np.ndarray, bits: int = 2, *, signed: bool) -> Codes:
     """
     if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
         raise TypeError(f"codes must be an integer array, received {describe(codes)}")
-    if not isinstance(bits, int) or not 1 <= bits <= 8:
-        raise ValueError(f"bits must be a whole number in 1..8, received {bits!r}")
+    bits = check_whole("bits", bits)
+    if not 1 <= bits <= 8:
+        raise ValueError(f"bits must be a whole number in 1..8, received {bits}")
     if codes.ndim != 2:
         raise ValueError(f"pack_codes takes a matrix (M, K), received shape {codes.shape}")
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)

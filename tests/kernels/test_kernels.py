@@ -397,6 +397,15 @@ def test_codes_that_do_not_belong_together_are_refused():
         kernels.matmul_codes(codes.planes, codes)
 
 
+def test_bits_of_codes_may_be_any_whole_number():
+    codes = np.arange(4).reshape(2, 2)
+    np.testing.assert_array_equal(
+        kernels.pack_codes(codes, np.int64(2), signed=False).planes, kernels.pack_codes(codes, 2, signed=False).planes
+    )
+    with pytest.raises(TypeError, match=r"bits must be a whole number, received 2\.0"):
+        kernels.pack_codes(codes, 2.0, signed=False)
+
+
 def test_prepared_operands_are_compared_by_identity():
     panels = kernels.prepack(kernels.pack(signs((4, 70))), 70)
     assert panels != copy.copy(panels)
