@@ -161,13 +161,13 @@ def _why_real(name: str, layer: nn.Module, place: str | None, method: Method, ke
         return "named in keep"
     if place in method.real_layers:
         return f"{place} layer, real under {method.name}"
-    if layer.weight.shape[1] == 1 and "centring" in method.properties:
+    if layer.weight.shape[1] == 1 and method.centring:
         return f"one input channel per group: {method.name} centres over it, and the layer would be dead"
     if layer.weight.shape[1] == 1 and getattr(layer, "groups", 1) > 1 and method.activation_bits < 32:
         return "depthwise: a filter sees one channel only; kept real where activations are quantized"
     if layer.weight[0].numel() < 2:
         return "filters of a single weight: nothing is left to learn but its sign"
-    if getattr(layer, "padding_mode", "zeros") != "zeros" and "centring" in method.properties:
+    if getattr(layer, "padding_mode", "zeros") != "zeros" and method.centring:
         return f"padding_mode {layer.padding_mode!r} is not supported by {method.name}"
     return None
 

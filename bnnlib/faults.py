@@ -12,7 +12,7 @@ from torch import nn
 
 from bnnlib import catalogue, models
 from bnnlib.catalogue import Method
-from bnnlib.catalogue.hooks import nothing
+from bnnlib.catalogue.hooks import Hooks
 from bnnlib.layers import BinConv2d, BinLinear, OperatorConv2d, binary_layers
 from bnnlib.quantizers import LSQ, SteSign, StrictSign
 from bnnlib.training import Settings
@@ -64,7 +64,7 @@ def weight_decay_on_latent_weights() -> Broken:
             for _, layer in binary_layers(model):
                 layer.weight.mul_(0.95)
 
-    return _mlp(replace(catalogue.get("larq-ste-sign"), after_step=decay))
+    return _mlp(replace(catalogue.get("larq-ste-sign"), after_step=Hooks(decay)))
 
 
 def strict_mask_with_clipped_weights() -> Broken:
@@ -80,7 +80,7 @@ def an_optimiser_that_steps_the_binary_weights() -> Broken:
             for _, layer in binary_layers(model):
                 layer.weight.copy_(layer.weight_quantizer.value(layer.weight))
 
-    return _mlp(replace(catalogue.get("xnor-naive"), before_forward=binarise_for_good))
+    return _mlp(replace(catalogue.get("xnor-naive"), before_forward=Hooks(binarise_for_good)))
 
 
 def _one_channel(kind: type[nn.Module]) -> Broken:
@@ -115,11 +115,7 @@ def lsq_without_its_gradient_scale() -> Broken:
 
 def an_estimator_schedule_never_advanced() -> Broken:
     """IR-Net without its hook of the epoch."""
-
-    def stays(model: nn.Module, progress: float) -> None:
-        nothing(model)
-
-    return _mlp(replace(catalogue.get("ir-net"), on_epoch=stays))
+    return _mlp(replace(catalogue.get("ir-net"), on_epoch=Hooks()))
 
 
 BROKEN: dict[str, Callable[[], Broken]] = {

@@ -7,7 +7,7 @@ from torch import nn
 import bnnlib
 from bnnlib import catalogue, models
 from bnnlib.catalogue import UnknownMethod
-from bnnlib.catalogue.hooks import nothing
+from bnnlib.catalogue.hooks import Hooks
 from bnnlib.layers import binary_layers, quantized_layers
 
 METHODS = list(bnnlib.methods)
@@ -48,13 +48,13 @@ def test_declared_properties_hold(name):
     w = torch.randn(8, 5)
     quantizer = method.weight_quantizer(8).eval()
     quantizer.fit_to_(w)
-    if "packable" in method.properties:
+    if method.packable:
         codes, scale = quantizer.codes(w)
         assert torch.equal(codes * scale, quantizer(w))
         assert torch.equal(codes, codes.round())
-    if "two-valued" in method.properties:
+    if method.two_valued:
         assert len(quantizer(w).unique()) == 2
-    if "idempotent" in method.properties:
+    if method.idempotent:
         assert torch.equal(quantizer(quantizer(w)), quantizer(w))
 
 
@@ -126,7 +126,7 @@ def test_a_step_clips_latent_weights():
 
 def test_varied_changes_what_it_says_and_nothing_else():
     method = bnnlib.methods["binaryconnect-stochastic"]
-    assert method.varied(clip=False).after_step is nothing
+    assert method.varied(clip=False).after_step == Hooks()
     assert method.varied(update_scaling=False).update_scale is None
     assert method.varied(probability="logistic").weight_quantizer(1).probability == "logistic"
     assert method.varied(clip=False).update_scale is method.update_scale

@@ -14,11 +14,11 @@ METHODS = [n for n in bnnlib.methods if n != "float"]
 def test_every_weight_quantizer_of_the_catalogue_passes(name):
     quantizer = bnnlib.methods[name].weight_quantizer(4)
     outcome = check("quantizer", quantizer)
-    procedure = type(quantizer).__name__ == "XnorProcedure"  # its gradient comes from the hooks
+    procedure = type(quantizer).__name__ == "XnorProcedure"  # its hook centres the weight
     centred = type(quantizer).__name__ == "CentredSign"  # one input channel: all zero
     wrong = [what for what, problem in outcome.findings if problem]
     if procedure:
-        assert "hooks" in outcome.problems[0]
+        assert "hook" in outcome.problems[0]
     elif centred:
         assert wrong == []
     else:

@@ -63,7 +63,7 @@ def test_a_sequential_network_under_every_method(method):
     expected = {"0": None, "4": True, "7": True, "12": True, "15": None}
     if not bnnlib.methods[method].real_layers:
         expected = dict.fromkeys(expected, True)
-        if "centring" in bnnlib.methods[method].properties:
+        if bnnlib.methods[method].centring:
             expected["0"] = None
     converted = {name for name, _ in quantized_layers(net)}
     assert converted == {name for name, yes in expected.items() if yes}

@@ -37,7 +37,7 @@ def measure_steps(
     seeded(0)
     images = torch.randn(batch_size, *models.MODELS[model].input_shape).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 2, (batch_size,))
-    names = [name for name, method in catalogue.methods.items() if "literal" not in method.properties]
+    names = [name for name, method in catalogue.methods.items() if not method.literal]
     training = {name: _training_step(model, name, images, labels, precision) for name in names}
     inference = {name: _inference(model, name, images) for name in names}
     tables = []

@@ -1,6 +1,7 @@
-"""What methods do around the optimiser step. Each hook takes the model; the training loop calls it at its moment."""
+"""What methods do around the optimiser step. The training loop calls each hook with the model at its moment."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,24 +10,24 @@ from bnnlib.layers import binary_layers
 from bnnlib.quantizers import Quantizer, XnorProcedure
 from bnnlib.quantizers.binaryconnect import clip_latent_
 
-Hook = Callable[[nn.Module], None]
+Hook = Callable[..., None]
 
 LEAST_NORM_SCALE = 0.01  # of the port's MNIST and CIFAR networks
 
 
-def nothing(model: nn.Module) -> None:
-    """No hook."""
+class Hooks(tuple[Hook, ...]):
+    """What is done at one moment of training: called in turn, with the same arguments. Empty does nothing."""
 
+    def __new__(cls, *hooks: Hook) -> "Hooks":
+        return super().__new__(cls, hooks)
 
-def in_turn(*hooks: Hook) -> Hook:
-    """One hook that calls several."""
+    def __call__(self, model: nn.Module, *arguments: Any) -> None:
+        for hook in self:
+            hook(model, *arguments)
 
-    def each(model: nn.Module) -> None:
-        for hook in hooks:
-            hook(model)
-
-    each.__name__ = ", ".join(hook.__name__ for hook in hooks)
-    return each
+    def without(self, hook: Hook) -> "Hooks":
+        """All but that one."""
+        return Hooks(*(each for each in self if each is not hook))
 
 
 def clip_latent(model: nn.Module) -> None:
@@ -35,18 +36,11 @@ def clip_latent(model: nn.Module) -> None:
         clip_latent_(layer.weight, getattr(layer.weight_quantizer, "amplitude", 1.0))
 
 
-def binarise_weights(model: nn.Module) -> None:
-    """XNOR-Net's procedure before the forward pass: centre, clamp, save, binarise."""
+def centre_weights(model: nn.Module) -> None:
+    """XNOR-Net's procedure before the forward pass: centres and clamps the latent weights, in place."""
     for _, layer in binary_layers(model):
         if isinstance(layer.weight_quantizer, XnorProcedure):
-            layer.weight_quantizer.binarise_(layer.weight)
-
-
-def restore_weights(model: nn.Module) -> None:
-    """XNOR-Net's procedure after the backward pass: restore the saved weight, replace its gradient."""
-    for _, layer in binary_layers(model):
-        if isinstance(layer.weight_quantizer, XnorProcedure):
-            layer.weight_quantizer.restore_(layer.weight)
+            layer.weight_quantizer.centre_(layer.weight)
 
 
 @torch.no_grad()

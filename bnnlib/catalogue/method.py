@@ -2,18 +2,21 @@
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
 
-from bnnlib.catalogue.hooks import Hook, nothing, set_progress
+from bnnlib.catalogue.hooks import Hooks, clip_latent, set_progress
 from bnnlib.layers import PLAIN, LayerFamily
 from bnnlib.losses import LOSSES
 from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
 
 Make = Callable[[int], Quantizer]
 FIRST_LAST = ("real", "int8")  # what a first or last layer that a method keeps real becomes
+# fields that tell about a method and change nothing in training
+TOLD = ("name", "title", "paper", "weight_bits", "activation_bits", "packable", "idempotent", "two_valued", "literal")
+HOOKS = ("before_forward", "after_backward", "after_step", "on_epoch")
 PARTS = ("layer", "pool", "norm", "shortcut", "relu", "hardtanh", "rprelu")
 
 
@@ -61,12 +64,16 @@ class Method:
         loss: the name of the prescribed loss in `bnnlib.losses.LOSSES`.
         batch_norm: whether each layer is followed by batch norm.
         update_scale: (latent weight, optimizer name) -> factor on its learning rate, or None.
-        before_forward, after_backward, after_step: what is done to the model at that moment of every training step.
+        before_forward, after_backward, after_step: what is done to the model at that moment of every training step:
+            before the forward pass, once after the (last) backward pass, and after the optimiser's step.
         on_epoch: called with the model and the progress of training, 0 to below 1, at the start of every epoch.
         stochastic: whether training samples the weights, so that several kinds of test network exist.
-        properties: what tests may rely on: `"packable"` (weights are integer codes times a scale), `"idempotent"`,
-            `"two-valued"`, `"centring"` (layers with one input channel per group would be dead), `"literal"`
-            (sign(0) = 0, as in a source), `"teacher"` (its loss needs a trained real network).
+        packable: the weights are integer codes times a scale.
+        idempotent: binarising a binarised weight changes nothing.
+        two_valued: a weight has two values only.
+        centring: the weights are centred over the input channels, so a layer with one of them per group would be dead.
+        literal: the sign has three values, sign(0) = 0, as in a source.
+        needs_teacher: the loss compares the network with a trained real one.
     """
 
     name: str
@@ -82,16 +89,24 @@ class Method:
     loss: str = "cross_entropy"
     batch_norm: bool = True
     update_scale: Callable[..., float] | None = None
-    before_forward: Hook = nothing
-    after_backward: Hook = nothing
-    after_step: Hook = nothing
-    on_epoch: Callable[[nn.Module, float], None] = set_progress
+    before_forward: Hooks = Hooks()  # noqa: RUF009 - a tuple
+    after_backward: Hooks = Hooks()  # noqa: RUF009
+    after_step: Hooks = Hooks()  # noqa: RUF009
+    on_epoch: Hooks = Hooks(set_progress)  # noqa: RUF009
     stochastic: bool = False
-    properties: frozenset[str] = field(default_factory=frozenset)
+    packable: bool = False
+    idempotent: bool = False
+    two_valued: bool = False
+    centring: bool = False
+    literal: bool = False
+    needs_teacher: bool = False
 
     def __post_init__(self):
         if unknown := set(self.block) - set(PARTS):
             raise ValueError(f"method {self.name}: no block part {', '.join(unknown)}; known: {', '.join(PARTS)}")
+        for moment in HOOKS:
+            if not isinstance(getattr(self, moment), Hooks):
+                raise TypeError(f"{moment} must be Hooks(function, ...), received {getattr(self, moment)!r}")
 
     @property
     def widths(self) -> str:
@@ -116,20 +131,17 @@ class Method:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What training under this method depends on, as plain data."""
-        hooks = ("before_forward", "after_backward", "after_step", "on_epoch")
-        return {
-            "name": self.name,
-            "weight_quantizer": repr(self.weight_quantizer(1)),
-            "input_quantizer": repr(self.input_quantizer(1)),
-            "layers": self.layers.conv2d.__name__,
-            "block": list(self.block),
-            "real_layers": sorted(self.real_layers),
-            "loss": self.loss,
-            "batch_norm": self.batch_norm,
-            "update_scaling": self.update_scale is not None,
-            **{hook: getattr(self, hook).__name__ for hook in hooks},
-        }
+        """What training under this method depends on, as plain data: whatever differs from the float network's.
+
+        What has its default is left out, so that a field added later changes no description.
+        """
+        described: dict[str, Any] = {"name": self.name}
+        for field in fields(self):
+            if field.name not in TOLD:
+                value = _plain(field.name, getattr(self, field.name))
+                if value != _plain(field.name, field.default):
+                    described[field.name] = value
+        return described
 
     def varied(self, **changes: Any) -> "Method":
         """This method with named parts changed: what an ablation is made of.
@@ -149,8 +161,8 @@ class Method:
             raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
         made: dict[str, Any] = {}
         for key, value in changes.items():
-            if key == "clip" and self.after_step.__name__ == "clip_latent":
-                made["after_step"] = self.after_step if value else nothing
+            if key == "clip" and clip_latent in self.after_step:
+                made["after_step"] = self.after_step if value else self.after_step.without(clip_latent)
             elif key == "update_scaling" and self.update_scale is not None:
                 made["update_scale"] = self.update_scale if value else None
             elif key == "probability" and self.stochastic:
@@ -162,6 +174,19 @@ class Method:
             else:
                 raise ValueError(f"method {self.name} has no {key} to vary")
         return replace(self, **made)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A field of a record as plain data: quantizers as they print, layers, hooks and functions by their names."""
+    if name in ("weight_quantizer", "input_quantizer"):
+        return repr(value(1))
+    if isinstance(value, LayerFamily):
+        return value.conv2d.__name__
+    if isinstance(value, Hooks):
+        return [hook.__name__ for hook in value]
+    if callable(value):
+        return value.__name__
+    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
 
 
 class Catalogue(Mapping[str, Method]):

@@ -2,14 +2,7 @@
 
 from dataclasses import replace
 
-from bnnlib.catalogue.hooks import (
-    binarise_weights,
-    clamp_norm_scales,
-    clip_latent,
-    enlarge_real_gradients,
-    in_turn,
-    restore_weights,
-)
+from bnnlib.catalogue.hooks import Hooks, centre_weights, clamp_norm_scales, clip_latent, enlarge_real_gradients
 from bnnlib.catalogue.method import Catalogue, Method, each, sized
 from bnnlib.layers import BRANCHED, INPUT_SCALED, OPERATOR
 from bnnlib.quantizers import (
@@ -40,21 +33,20 @@ from bnnlib.quantizers.binaryconnect import update_scale
 
 ENDS = frozenset({"first", "last"})
 NO_ACTIVATION = ("layer", "pool", "norm")  # the next layer's sign is the activation
-PACKABLE = frozenset({"packable"})
-SIGN = frozenset({"packable", "idempotent", "two-valued"})
-CENTRING = frozenset({"packable", "centring"})
+SIGN = {"idempotent": True, "two_valued": True}
+CLIPPED = {"after_step": Hooks(clip_latent)}
 
 FLOAT = Method(name="float", title="float32", paper="", weight_bits=32, activation_bits=32)
 
 
 def _weights_only(name: str, title: str, paper: str, bits: float, weight_quantizer, **parts) -> Method:
     """A record with real activations and the float block, first and last layer real."""
-    return Method(name, title, paper, bits, 32, weight_quantizer, **{"real_layers": ENDS, **parts})
+    return Method(name, title, paper, bits, 32, weight_quantizer, **{"real_layers": ENDS, "packable": True, **parts})
 
 
 def _both(name: str, title: str, paper: str, weight_quantizer, input_quantizer, **parts) -> Method:
     """A record with binary weights and activations, first and last layer real, no activation but the sign."""
-    defaults = {"real_layers": ENDS, "block": NO_ACTIVATION, "properties": PACKABLE}
+    defaults = {"real_layers": ENDS, "block": NO_ACTIVATION, "packable": True}
     return Method(name, title, paper, 1, 1, weight_quantizer, input_quantizer, **{**defaults, **parts})
 
 
@@ -63,50 +55,48 @@ _binaryconnect = {
     "real_layers": frozenset(),
     "loss": "squared_hinge",
     "update_scale": update_scale,
-    "after_step": clip_latent,
+    **CLIPPED,
 }
 BINARYCONNECT = [
     _weights_only(
         "binaryconnect-deterministic", "BinaryConnect, deterministic", _BINARYCONNECT, 1,
-        each(DeterministicBinaryConnect), properties=SIGN, **_binaryconnect,
+        each(DeterministicBinaryConnect), **SIGN, **_binaryconnect,
     ),
     _weights_only(
         "binaryconnect-stochastic", "BinaryConnect, stochastic", _BINARYCONNECT, 1,
-        each(StochasticBinaryConnect), properties=frozenset({"packable", "two-valued"}), stochastic=True,
-        **_binaryconnect,
+        each(StochasticBinaryConnect), two_valued=True, stochastic=True, **_binaryconnect,
     ),
 ]  # fmt: skip
 
 _BNN = "Courbariaux, Hubara et al. 2016, arXiv:1602.02830"
 BNN = _both(
-    "bnn", "BNN", _BNN, each(SteSign), each(SteSign), properties=SIGN, **_binaryconnect,
+    "bnn", "BNN", _BNN, each(SteSign), each(SteSign), **SIGN, **_binaryconnect,
 )  # fmt: skip
 
 _LARQ = "Geiger and Plumerai 2020 (larq), doi:10.21105/joss.01746"
 LARQ = [
     _both("larq-ste-sign", "larq, ste_sign", _LARQ, each(SteSign), each(SteSign),
-          properties=SIGN, after_step=clip_latent),
+          **SIGN, **CLIPPED),
     _both("larq-approx-sign", "larq, approx_sign", _LARQ, each(SteSign), each(ApproxSign),
-          properties=SIGN, after_step=clip_latent),
+          **SIGN, **CLIPPED),
     _both("larq-swish-sign", "larq, swish_sign", _LARQ, each(SteSign), each(SwishSign),
-          properties=SIGN, after_step=clip_latent),
+          **SIGN, **CLIPPED),
     _both("larq-magnitude-aware-sign", "larq, magnitude_aware_sign", _LARQ, each(MagnitudeAwareSign), each(SteSign),
-          after_step=clip_latent),
+          **CLIPPED),
 ]  # fmt: skip
 
 _XNOR = "Rastegari et al. 2016, arXiv:1603.05279"
 _ALLENAI = f"{_XNOR}; allenai/XNOR-Net"
 _PORT = f"{_XNOR}; jiecaoyu/XNOR-Net-PyTorch"
 _PORT_BLOCK = ("layer", "relu", "pool", "norm")
-_procedure = {"before_forward": binarise_weights, "after_backward": restore_weights, "properties": CENTRING}
-_port = {**_procedure, "before_forward": in_turn(clamp_norm_scales, binarise_weights)}
-_operator = {"layers": OPERATOR, "properties": CENTRING, "before_forward": clamp_norm_scales}
-_adam = {**_procedure, "after_backward": in_turn(restore_weights, enlarge_real_gradients)}
+_procedure = {"before_forward": Hooks(centre_weights), "centring": True}
+_port = {"before_forward": Hooks(clamp_norm_scales, centre_weights), "centring": True}
+_operator = {"layers": OPERATOR, "before_forward": Hooks(clamp_norm_scales), "centring": True}
+_adam = {**_procedure, "after_backward": Hooks(enlarge_real_gradients)}
 
 BWN = [
-    _weights_only("bwn-naive", "BWN, paper", _XNOR, 1, each(XnorSign), properties=PACKABLE),
-    _weights_only("bwn-naive-exact", "BWN, paper, exact Jacobian", _XNOR, 1, each(XnorSign, rule="exact"),
-                  properties=PACKABLE),
+    _weights_only("bwn-naive", "BWN, paper", _XNOR, 1, each(XnorSign)),
+    _weights_only("bwn-naive-exact", "BWN, paper, exact Jacobian", _XNOR, 1, each(XnorSign, rule="exact")),
     _weights_only("bwn-allenai", "BWN, allenai", _ALLENAI, 1, each(XnorProcedure, rule="allenai-sgd"), **_procedure),
     _weights_only("bwn-port", "BWN, port", _PORT, 1, each(XnorProcedure), **_port),
     _weights_only("bwn-operator", "BWN, operator", _PORT, 1, each(CentredSign), **_operator),
@@ -130,23 +120,22 @@ XNOR = [
 _DOREFA = "Zhou et al. 2016, arXiv:1606.06160"
 _TWN = "Li et al. 2016, arXiv:1605.04711"
 _LSQ = "Esser et al. 2020, arXiv:1902.08153"
-_steps = {"properties": PACKABLE, "real_layers": ENDS}
 
 
 def _lsq(bits: int) -> Method:
     return Method(
         f"lsq-w{bits}a{bits}", f"LSQ, {bits} bits", _LSQ, bits, bits, each(LSQ, bits=bits),
-        each(LSQ, bits=bits, unsigned=True), **_steps,
+        each(LSQ, bits=bits, unsigned=True), real_layers=ENDS, packable=True,
     )  # fmt: skip
 
 
 FEW_BITS = [
-    _weights_only("dorefa-w1a32", "DoReFa, 1-bit weights", _DOREFA, 1, each(DoReFaWeight, bits=1), properties=PACKABLE),
-    _weights_only("twn", "Ternary weights", _TWN, 1.58, each(Ternary), properties=PACKABLE),
-    _weights_only("dorefa-w2a32", "DoReFa, 2-bit weights", _DOREFA, 2, each(DoReFaWeight), properties=PACKABLE),
-    _weights_only("lsq-w2a32", "LSQ, 2-bit weights", _LSQ, 2, each(LSQ), **_steps),
+    _weights_only("dorefa-w1a32", "DoReFa, 1-bit weights", _DOREFA, 1, each(DoReFaWeight, bits=1)),
+    _weights_only("twn", "Ternary weights", _TWN, 1.58, each(Ternary)),
+    _weights_only("dorefa-w2a32", "DoReFa, 2-bit weights", _DOREFA, 2, each(DoReFaWeight)),
+    _weights_only("lsq-w2a32", "LSQ, 2-bit weights", _LSQ, 2, each(LSQ)),
     Method("dorefa-w2a2", "DoReFa, 2 bits", _DOREFA, 2, 2, each(DoReFaWeight), each(DoReFaActivation),
-           real_layers=ENDS, properties=PACKABLE),
+           real_layers=ENDS, packable=True),
     _lsq(2), _lsq(4), _lsq(8),
 ]  # fmt: skip
 
@@ -161,8 +150,7 @@ INFORMATION = [
           block=(*NO_ACTIVATION, "shortcut")),
     _both("ir-net", "IR-Net", _IRNET, each(LibraSign), each(EdeSign), block=_HARDTANH_BLOCK),
     _both("reactnet", "ReActNet", _REACTNET, each(BiRealWeight), sized(RSign),
-          block=(*NO_ACTIVATION, "shortcut", "rprelu"), loss="distributional",
-          properties=PACKABLE | {"teacher"}),
+          block=(*NO_ACTIVATION, "shortcut", "rprelu"), loss="distributional", needs_teacher=True),
     _both("ie-net", "IE-Net", _IENET, sized(IEEWeight), each(IEEActivation), layers=BRANCHED,
           block=_HARDTANH_BLOCK),
 ]  # fmt: skip
@@ -176,7 +164,9 @@ def _literal(record: Method, weight_quantizer, input_quantizer) -> Method:
         title=f"{record.title}, sign(0) = 0",
         weight_quantizer=weight_quantizer,
         input_quantizer=input_quantizer,
-        properties=(record.properties - {"packable", "two-valued"}) | {"literal"},
+        packable=False,
+        two_valued=False,
+        literal=True,
     )
 
 

@@ -67,7 +67,7 @@ class Builder:
         place = {1: "first", self.depth: "last"}.get(self._built)
         arguments = {"bias": not self.method.batch_norm}  # a batch norm's offset makes a bias superfluous
         real = place in self.method.real_layers
-        if not real and "centring" in self.method.properties and inputs == 1:
+        if not real and self.method.centring and inputs == 1:
             warnings.warn(
                 f"layer {self._built} has one input channel and stays real: {self.method.name} centres its weights "
                 "over "

@@ -143,58 +143,47 @@ class CentredSign(FilterScaledSign):
 
 
 class XnorProcedure(CentredSign):
-    r"""The procedure of the well-known codes *around* the optimiser step: centre, clamp, save, binarise; restore.
+    r"""The procedure of the well-known codes, in which a hook centres and clamps the latent weight before each step.
 
-    Forward, in eval: :math:`\alpha_o\,\mathrm{sign}(\hat W)` with :math:`\hat W` the centred, clamped copy of W
-    (:func:`centred_clamped`) and :math:`\alpha_o = \frac1n\sum|\hat W_o|`. In training the layer's weight itself is
-    replaced between :meth:`binarise_` and :meth:`restore_`, which the catalogue's hooks call, and the forward pass
-    takes it as it stands.
+    Forward, in training: :math:`\alpha_o\,\mathrm{sign}(W)` of the latent weight as it stands, which
+    :meth:`centre_`, called by the catalogue's hook ``centre_weights``, has centred and clamped in place. In eval: of a
+    centred, clamped copy (:func:`centred_clamped`).
 
-    Gradient: :func:`procedure_gradient` by name, put in place of the weight's gradient by :meth:`restore_`.
+    Gradient: :func:`procedure_gradient` by name.
 
-    Parameters: ``rule``; ``zero`` (0 in both codes). Raises RuntimeError in a training forward pass without the hooks,
-    because the network would silently be a real one.
+    Parameters: ``rule``; ``zero`` (0 in both codes). Raises RuntimeError in a training forward pass if the weight has
+    changed since it was last centred, because the hook was not called.
 
-    Source: ``binop`` / ``util.py`` of jiecaoyu/XNOR-Net-PyTorch, ``util.lua`` of allenai/XNOR-Net. Left out: the port's
-    evaluation writes the centred weight back; allenai's evaluation binarises without centring and then restores the
-    weight of before the last step, so that each epoch's last update is lost.
+    Source: ``binop`` / ``util.py`` of jiecaoyu/XNOR-Net-PyTorch, ``util.lua`` of allenai/XNOR-Net. They save the
+    centred weight, put the binary one in its place, and after the backward pass restore it and overwrite its gradient
+    by the rule; the same numbers, but gradients of two backward passes before a step cannot add up there. Left out: the
+    port's evaluation writes the centred weight back; allenai's evaluation binarises without centring and then restores
+    the weight of before the last step, so that each epoch's last update is lost.
     """
 
     def __init__(self, rule: Rule = "port", *, zero: float = 1.0):
         super().__init__(rule, zero=zero)
-        self._latent: Tensor | None = None
-        self._earlier: Tensor | None = None  # what earlier backward passes of the same step have left as gradient
+        self._centred: int | None = None  # the version of the weight that was centred last
+
+    @torch.no_grad()
+    def centre_(self, weight: Tensor) -> None:
+        """Centres and clamps a latent weight in place, as often as it is called."""
+        weight.copy_(centred_clamped(weight))
+        self._centred = weight._version
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return super().codes(x) if self._latent is None else FilterScaledSign.codes(self, self._latent)
+        return FilterScaledSign.codes(self, x) if self.training else super().codes(x)
+
+    def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        if self.training:
+            return procedure_gradient(x, upstream, self.rule, self.zero)
+        return super().gradient(x, upstream)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        if self._latent is None:
+        if self.training and not torch.compiler.is_compiling() and self._centred != x._version:
             raise RuntimeError(
-                "a network of XNOR-Net's procedure was run in training mode without its hooks: call "
-                "method.before_forward(model) before the forward pass and method.after_backward(model) after the "
-                "backward pass, as bnnlib.fit does"
+                "a network of XNOR-Net's procedure was run in training mode without its hook: call "
+                "method.before_forward(model) before the forward pass, and again after each change of the weights, as "
+                "bnnlib.fit does"
             )
-        return x
-
-    @torch.no_grad()
-    def binarise_(self, weight: Tensor) -> None:
-        """Centres and clamps the weight, saves it, and puts its binary form in its place. Twice is as once."""
-        if self._latent is None:
-            self._latent = centred_clamped(weight)
-            self._earlier, weight.grad = weight.grad, None
-            weight.copy_(self.value(weight))
-
-    @torch.no_grad()
-    def restore_(self, weight: Tensor) -> None:
-        """Puts the saved weight (centred, clamped) back and the rule's gradient in place of the weight's own."""
-        if self._latent is None:
-            return
-        weight.copy_(self._latent)
-        if weight.grad is not None:
-            weight.grad = procedure_gradient(self._latent, weight.grad, self.rule, self.zero)
-            if self._earlier is not None:
-                weight.grad += self._earlier
-        self._latent = self._earlier = None
+        return super().forward(x)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import bnnlib
-from bnnlib.catalogue.hooks import binarise_weights, restore_weights
+from bnnlib.catalogue.hooks import centre_weights
 from bnnlib.layers import (
     BinConv1d,
     BinConv2d,
@@ -105,9 +105,8 @@ def test_the_operator_takes_the_procedures_path(plain, operator, arguments, opti
         x = torch.randn(shape, dtype=torch.float64)
         left, right = x.clone().requires_grad_(), x.clone().requires_grad_()
         one.zero_grad(), two.zero_grad()
-        binarise_weights(procedure)
+        centre_weights(procedure)
         procedure(left).square().mean().backward()
-        restore_weights(procedure)
         fused(right).square().mean().backward()
         torch.testing.assert_close(right.grad, left.grad, rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(fused.weight.grad, procedure.weight.grad, rtol=1e-12, atol=1e-15)
@@ -134,9 +133,8 @@ def test_both_take_the_path_of_plain_numpy():
         optimiser = torch.optim.SGD(layer.parameters(), lr=0.05)
         for _ in range(10):
             optimiser.zero_grad()
-            binarise_weights(layer)
+            centre_weights(layer)
             (layer(x) - target).square().mean().backward()
-            restore_weights(layer)
             optimiser.step()
         np.testing.assert_allclose(layer.weight.detach().numpy(), expected, rtol=1e-12, atol=1e-14)
 
@@ -169,9 +167,8 @@ def test_two_forward_passes_before_one_backward_pass_are_the_procedures_accumula
     fused = OperatorLinear(6, 4).double()
     fused.load_state_dict(procedure.state_dict())
     a, b = torch.randn(2, 5, 6, dtype=torch.float64)
-    binarise_weights(procedure)
+    centre_weights(procedure)
     (procedure(a).square().mean() + procedure(b).square().mean()).backward()
-    restore_weights(procedure)
     (fused(a).square().mean() + fused(b).square().mean()).backward()
     torch.testing.assert_close(fused.weight.grad, procedure.weight.grad, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(fused.weight, procedure.weight, rtol=0, atol=0)
@@ -201,9 +198,8 @@ def test_the_procedures_hooks_around_each_of_two_passes_accumulate():
         layer.take_weights_(latent, layer.bias)
     for x in torch.randn(2, 5, 6, dtype=torch.float64):
         for layer in (procedure, fused):
-            binarise_weights(layer)
+            centre_weights(layer)
             layer(x).square().mean().backward()
-            restore_weights(layer)
     torch.testing.assert_close(procedure.weight.grad, fused.weight.grad, rtol=1e-9, atol=1e-12)
 
 
@@ -220,32 +216,67 @@ def test_centring_persists_in_the_latent_weight():
     torch.testing.assert_close(layer.weight.detach().mean(1), torch.zeros(2, 3, 3), rtol=0, atol=1e-7)
 
 
-def test_the_procedure_without_its_hooks_is_an_error_not_a_real_network():
+def test_the_procedure_without_its_hook_is_an_error_not_another_method():
     layer = BinLinear(6, 4, weight_quantizer=XnorProcedure()).train()
     with pytest.raises(RuntimeError, match=r"call method\.before_forward\(model\) before the forward pass"):
         layer(torch.randn(2, 6))
+    centre_weights(layer)
+    layer(torch.randn(2, 6)).sum().backward()
+    torch.optim.SGD(layer.parameters(), lr=0.1).step()
+    with pytest.raises(RuntimeError, match="and again after each change of the weights"):
+        layer(torch.randn(2, 6))
 
 
-def test_binarising_twice_is_as_once_and_restoring_without_it_does_nothing():
+def test_the_sources_eight_steps_by_hand_give_the_procedures_gradient():
+    # centre, clamp, save; put the binary weight in place; forward, backward; restore; rewrite the gradient
+    torch.manual_seed(6)
+    layer = BinLinear(6, 4, bias=False, weight_quantizer=XnorProcedure()).double()
+    x, latent = torch.randn(5, 6, dtype=torch.float64), ind.centred_clamped(layer.weight.detach().numpy())
+    binary = torch.tensor(ind.xnor_weight(latent), requires_grad=True)
+    (x @ binary.T).square().mean().backward()
+    centre_weights(layer)
+    layer(x).square().mean().backward()
+    expected = ind.port_gradient(latent, binary.grad.numpy())
+    np.testing.assert_allclose(layer.weight.grad.numpy(), expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(layer.weight.detach().numpy(), latent, rtol=1e-12)
+
+
+@pytest.mark.parametrize("moment", ["before the hook", "after the hook", "after the forward pass"])
+def test_the_moment_of_zero_grad_does_not_matter(moment):
+    torch.manual_seed(7)
+    layer = BinLinear(6, 4, weight_quantizer=XnorProcedure()).double()
+    first = []
+    for _ in range(3):  # no optimiser step: the gradient of the same batch is the same each time
+        for point in ("before the hook", "after the hook", "after the forward pass"):
+            if point == moment:
+                layer.zero_grad(set_to_none=False)
+            if point == "before the hook" and not first:
+                centre_weights(layer)
+            if point == "after the hook":
+                loss = layer(torch.ones(2, 6, dtype=torch.float64)).square().sum()
+        loss.backward()
+        first.append(layer.weight.grad.clone())
+    torch.testing.assert_close(first[2], first[0], rtol=0, atol=0)
+
+
+def test_what_was_loaded_after_an_interrupted_step_stays():
     layer = BinLinear(6, 4, weight_quantizer=XnorProcedure()).train()
-    restore_weights(layer)
-    latent = ind.centred_clamped(layer.weight.detach().double().numpy())
-    binarise_weights(layer)
-    once = layer.weight.detach().clone()
-    binarise_weights(layer)
-    assert torch.equal(layer.weight, once)
-    restore_weights(layer)
-    np.testing.assert_allclose(layer.weight.detach().numpy(), latent, atol=1e-6)
+    centre_weights(layer)
+    layer(torch.randn(2, 6))  # and no backward pass
+    loaded = {name: torch.randn_like(value) for name, value in layer.state_dict().items()}
+    layer.load_state_dict(loaded)
+    centre_weights(layer)
+    np.testing.assert_allclose(layer.weight.detach(), ind.centred_clamped(loaded["weight"].numpy()), atol=1e-6)
 
 
 def test_allenais_adam_enlarges_every_gradient():
     net = bnnlib.models.MLP("xnor-allenai-adam", width=8)
     twin = copy.deepcopy(net)
     method, x = bnnlib.methods["xnor-allenai-adam"], torch.randn(4, 784)
-    for model, hook in ((net, method.after_backward), (twin, restore_weights)):
+    for model in (net, twin):
         method.before_forward(model)
         model(x).square().sum().backward()
-        hook(model)
+    method.after_backward(net)
     for (name, p), (_, q) in zip(net.named_parameters(), twin.named_parameters(), strict=True):
         inner = name == "layers.2.weight"
         torch.testing.assert_close(p.grad, q.grad * (1 if inner else 1e9), msg=name)

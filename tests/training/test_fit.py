@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,11 +22,15 @@ def small():
     return data.load("FashionMNIST", "quick", train_size=600)
 
 
-def trained(method, splits, settings, **options):
+def fit_from_seed(build, method, splits, settings, **options):
     if settings.device == "auto":
         settings = replace(settings, device="cpu")  # the values compared are those of one processor
     seeded(settings.seed)
-    return fit(models.MLP(method, width=32), method, splits, settings, **options)
+    return fit(build(method), method, splits, settings, **options)
+
+
+def trained(method, splits, settings, **options):
+    return fit_from_seed(partial(models.MLP, width=32), method, splits, settings, **options)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -208,3 +213,14 @@ def test_the_watch_counts_flips_by_hand():
         model.layers[0].weight[0, :7] *= -1
     assert watch.flips() == pytest.approx(7 / total)
     assert watch.flips() == 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_port_and_the_operator_are_one_training_bit_for_bit(small, optimizer):
+    settings = Settings(epochs=2, batch_size=100, optimizer=optimizer)
+    port, operator = (
+        fit_from_seed(models.CompactCNN, name, small, settings).model.state_dict()
+        for name in ("xnor-port", "xnor-operator")
+    )
+    for name, value in port.items():
+        assert torch.equal(operator[name], value), name
