@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from torch import nn
-
 from bnnlib.catalogue.hooks import Hooks, clip_latent, set_progress
 from bnnlib.layers import PLAIN, LayerFamily
 from bnnlib.losses import LOSSES

@@ -34,6 +34,8 @@ class QuantizedLayer(nn.Module):
                 raise TypeError(f"{name} must be a bnnlib Quantizer instance or None, received {value!r}")
         self.weight_quantizer = weight_quantizer or Identity()
         self.input_quantizer = input_quantizer or Identity()
+        for quantizer in (self.weight_quantizer, self.input_quantizer):
+            quantizer.to(self.weight.device, self.weight.dtype)
         self.input_quantizer.channel_axis = 1 - self.weight.dim()  # counted from the end: with or without a batch axis
         self.weight_quantizer.init_latent_(self.weight)
         self.weight_quantizer.fit_to_(self.weight)
@@ -153,6 +155,12 @@ class _BinConv(QuantizedLayer):
             raise ValueError(f"pad_value must be -1, 0 or 1, received {pad_value!r}")
         if pad_value and padding_mode != "zeros":
             raise ValueError(f"pad_value {pad_value:g} and padding_mode {padding_mode!r} exclude each other")
+        bits = getattr(input_quantizer, "bits", None)
+        if pad_value and bits is not None and (bits > 1 or input_quantizer.unsigned):
+            raise ValueError(
+                f"pad_value {pad_value:g} keeps a map of signs binary; the input quantizer {input_quantizer!r} has other "
+                "codes: leave pad_value at 0"
+            )
         self._torch.__init__(
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
             device=device, dtype=dtype,
@@ -185,7 +193,8 @@ class BinConv2d(_BinConv, nn.Conv2d):
     Args:
         in_channels ... dtype: as in torch.
         pad_value: what surrounds the *quantized* map: 0 (default) adds a third value to a binarised one, as every
-            well-known training code does; +1 or -1 keeps it binary, as larq's ``pad_values=1`` does.
+            well-known training code does; +1 or -1 keeps it binary, as larq's ``pad_values=1`` does, and is refused
+            where the input's codes are not signs.
         weight_quantizer, input_quantizer: :class:`~bnnlib.quantizers.Quantizer` instances; ``None`` leaves real values.
 
     Shapes: input (N, C, H, W), weight (O, C / groups, kh, kw), output (N, O, H', W').

@@ -53,7 +53,7 @@ class _Branched:
     def _mixed(self, x: Tensor) -> Tensor:
         """The sum over the branches. In training λ multiplies the weights, which are fewer than the sums."""
         inputs = [ShiftedSign.apply(x, shift, self.input_quantizer) for shift in self.shift]
-        if self.training:
+        if self.training or self.weight_quantizer.bits is None:
             return self._in_training_form(inputs)
         with torch.no_grad():
             codes, scale = self.weight_quantizer.codes(self.weight)

@@ -26,8 +26,8 @@ class _ScaledConv:
     r"""The product is multiplied by the map K of the input's mean absolute values under the kernel.
 
     :math:`K = A * k` with A the mean of \|I\| over the channels (of a group, where there are groups) and k a kernel of
-    equal weights that sum to one, with the layer's stride, padding and dilation; padded zeros count, so K shrinks at
-    the borders. K is shared by all output channels and is a constant for the gradient.
+    equal weights that sum to one, with the layer's stride, padding (and its mode) and dilation; padded zeros count, so
+    K shrinks at the borders. K is shared by all output channels and is a constant for the gradient.
 
     Source: XNOR-Net (arXiv:1603.05279), sec. 3.2 and fig. 2. Neither of the well-known codes has it.
     """
@@ -40,7 +40,10 @@ class _ScaledConv:
             sizes = sizes.unsqueeze(0)
         means = sizes.unflatten(1, (self.groups, -1)).mean(2)
         kernel = means.new_full((self.groups, 1, *self.kernel_size), 1 / math.prod(self.kernel_size))
-        scale = self._plain(means, kernel, None, self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            means, padding = F.pad(means, self._reversed_padding_repeated_twice, self.padding_mode), 0
+        scale = self._plain(means, kernel, None, self.stride, padding, self.dilation, self.groups)
         if self.groups > 1:
             scale = scale.repeat_interleave(self.out_channels // self.groups, 1)
         return scale if x.dim() > spatial + 1 else scale.squeeze(0)
@@ -109,7 +112,7 @@ class _Operator:
         super()._own(weight_quantizer, input_quantizer)
 
     def product(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or not isinstance(self.weight_quantizer, CentredSign):  # weights_as puts others there
             return super().product(x)
         self._centre_()
         return _Xnor.apply(x, self.weight, self)

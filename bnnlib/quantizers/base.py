@@ -61,6 +61,14 @@ class Quantizer(nn.Module):
         """One draw of the output by value, in any mode; for a deterministic quantizer its ordinary output."""
         return self.value(x)
 
+    def sample_axes(self, x: Tensor) -> tuple[int, ...]:
+        """The axes of one sample of an input: all but the first, or all of them where there is no batch axis.
+
+        A layer says where its channels are; on its own a quantizer takes the first axis for the batch.
+        """
+        batched = self.channel_axis is None or x.dim() > -self.channel_axis
+        return tuple(range(int(batched), x.dim()))
+
     @torch.no_grad()
     def init_latent_(self, weight: Tensor) -> None:
         """Initialises a latent weight in place as the paper does; the default leaves the layer's own choice."""

@@ -45,7 +45,8 @@ class IEEActivation(_Iee, Sign):
     Gradient: in training through :math:`a_0 = x/\sqrt{\mathrm{var}(x) + 10^{-5}}`, the unbiased variance of each
     *sample* (over channels and positions; not centred, so signs don't change): with D that root, m the values of a
     sample and u the upstream gradient times the slope at :math:`a_0` (k = 1, t at least 1),
-    :math:`\left(u - \frac{x - \bar x}{D}\,\frac{\sum u\,a_0}{m-1}\right)/D`.
+    :math:`\left(u - \frac{x - \bar x}{D}\,\frac{\sum u\,a_0}{m-1}\right)/D`. In eval, as in the authors' code, nothing
+    is standardised: the upstream gradient times the slope at x itself.
 
     Parameters: ``zero``. t follows training (:meth:`at_progress`), from 1 to 10, and is no part of the state dict.
 
@@ -60,9 +61,12 @@ class IEEActivation(_Iee, Sign):
         return iee_derivative(x, max(self.t, 1.0), 1.0)
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
+        if not self.training:
+            return self.derivative(x).mul_(upstream)
         if not x.numel():
             return upstream.clone()
-        axes, m = tuple(range(1, x.dim())), x[0].numel()
+        axes = self.sample_axes(x)
+        m = math.prod(x.shape[axis] for axis in axes)
         mean = x.mean(axes, keepdim=True)
         variance = torch.linalg.vector_norm(x - mean, dim=axes, keepdim=True).square_().div_(m - 1)
         deviation = variance.add_(EPS).sqrt_()

@@ -108,7 +108,7 @@ class LSQ(Quantizer):
             scale = 1.0
         else:
             per_sample = self.batched and self.gradient_scale == "paper"
-            count = x[0].numel() if per_sample and len(x) else x.numel()
+            count = math.prod(x.shape[axis] for axis in self.sample_axes(x)) if per_sample else x.numel()
             scale = 1 / math.sqrt(max(count, 1) * self.high)
         return _LearnedStep.apply(x, step, self.low, self.high, scale, self.edges == "repository")
 

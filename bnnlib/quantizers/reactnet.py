@@ -63,8 +63,7 @@ class ShiftedSign(torch.autograd.Function):
         quantizer = ctx.quantizer
         rule = getattr(quantizer, "gradient_of_shifted", quantizer.gradient)
         inner = rule(x + over_channels(shift, x, quantizer.channel_axis), upstream)
-        axis = channel_axis(x, quantizer.channel_axis)
-        return inner, inner.sum([i for i in range(x.dim()) if i != axis]).to(shift.dtype), None
+        return inner, sum_over_all_but(inner, channel_axis(x, quantizer.channel_axis)).to(shift.dtype), None
 
 
 def channel_axis(x: Tensor, from_end: int | None = None) -> int:
@@ -72,6 +71,12 @@ def channel_axis(x: Tensor, from_end: int | None = None) -> int:
     if from_end is not None:
         return x.dim() + from_end
     return 1 if x.dim() > 2 else x.dim() - 1
+
+
+def sum_over_all_but(x: Tensor, axis: int) -> Tensor:
+    """The sums over all axes but one, shape (x.shape[axis],); x itself where it has no other."""
+    others = [i for i in range(x.dim()) if i != axis]
+    return x.sum(others) if others else x  # torch takes an empty list of axes for all of them
 
 
 def over_channels(values: Tensor, x: Tensor, from_end: int | None = None) -> Tensor:

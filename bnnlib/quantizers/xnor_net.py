@@ -179,6 +179,10 @@ class XnorProcedure(CentredSign):
             return procedure_gradient(x, upstream, self.rule, self.zero)
         return super().gradient(x, upstream)
 
+    def sample(self, x: Tensor) -> Tensor:
+        codes, scale = super().codes(x)
+        return codes * scale
+
     def forward(self, x: Tensor) -> Tensor:
         if self.training and not torch.compiler.is_compiling() and self._centred != x._version:
             raise RuntimeError(

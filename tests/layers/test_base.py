@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import bnnlib
 from bnnlib import BinConv2d, BinLinear, weights_as
 from bnnlib.layers import binary_layers
 from bnnlib.quantizers import DeterministicBinaryConnect, StochasticBinaryConnect
@@ -131,3 +132,54 @@ def test_binary_layers_leaves_real_ones_out():
 def test_a_quantizer_class_instead_of_an_instance_is_refused():
     with pytest.raises(TypeError, match="weight_quantizer must be a bnnlib Quantizer instance"):
         BinLinear(2, 2, weight_quantizer=DeterministicBinaryConnect)
+
+
+def unbatched_layers():
+    """Layers of each kind with quantizers that look at channels or samples, and the shape of one input."""
+    for name in ("reactnet", "ie-net", "lsq-w2a2"):
+        method = bnnlib.methods[name]
+        for kind, arguments, shape in (
+            ("linear", (6, 4), (6,)),
+            ("conv1d", (6, 4, 3), (6, 9)),
+            ("conv2d", (6, 4, 3), (6, 7, 8)),
+        ):
+            yield pytest.param(method, kind, arguments, shape, id=f"{name}, {kind}")
+
+
+@pytest.mark.parametrize(("method", "kind", "arguments", "shape"), list(unbatched_layers()))
+def test_one_input_without_a_batch_axis_is_a_batch_of_one(method, kind, arguments, shape):
+    torch.manual_seed(0)
+    layer = getattr(method.layers, kind)(*arguments, **method.quantizers(6, 4)).double()
+    single, batch = torch.randn(2, *shape, dtype=torch.float64)[0].clone(), None
+    gradients = []
+    layer(single.unsqueeze(0))  # an LSQ step takes its start from the first input
+    for x in (single, single.unsqueeze(0)):
+        layer.zero_grad()
+        batch = x.clone().requires_grad_()
+        layer(batch).square().sum().backward()
+        gradients.append([batch.grad.reshape(shape), *(p.grad.clone() for p in layer.parameters())])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["reactnet", "ie-net", "lsq-w2a2", "lsq-w8a8"])
+def test_what_quantizers_learn_has_the_layers_dtype(name):
+    method = bnnlib.methods[name]
+    layer = method.layers.linear(6, 4, dtype=torch.float64, **method.quantizers(6, 4))
+    assert {p.dtype for p in layer.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["ie-net", "xnor-operator", "bwn-operator", "xnor-port"])
+def test_real_and_sampled_weights_work_in_every_family_and_mode(name, training):
+    method = bnnlib.methods[name]
+    layer = method.layers.linear(6, 4, bias=False, **method.quantizers(6, 4)).train(training)
+    x = torch.randn(3, 6)
+    with weights_as(layer, "real"):
+        real = layer(x)
+        signs = layer.input_quantizer(x)
+    factor = 1 + layer.mix.sum(0) if name == "ie-net" else 1.0
+    torch.testing.assert_close(real, signs @ layer.weight.T * factor)
+    with weights_as(layer, "sampled"):
+        sampled = layer(x)
+    torch.testing.assert_close(sampled, signs @ layer.weight_quantizer.eval().value(layer.weight).T * factor)

@@ -59,3 +59,18 @@ def test_without_an_input_quantizer_there_is_one_branch():
 def test_the_number_of_branches_is_checked():
     with pytest.raises(ValueError, match="branches must be a whole number of at least 1, received 0"):
         BranchedLinear(6, 4, branches=0)
+
+
+def test_in_eval_activations_are_not_standardised_for_the_gradient():
+    # the authors' code standardises in training only; methods of IE-Net, h: eval a0 = a
+    torch.manual_seed(0)
+    layer = BranchedLinear(6, 4, branches=1, bias=False, weight_quantizer=IEEWeight(4), input_quantizer=IEEActivation())
+    layer.double().eval()
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(3, 4, dtype=torch.float64)
+    layer(x).backward(upstream)
+    weight, alpha = layer.weight.detach().numpy(), layer.weight_quantizer.alpha.detach().numpy()
+    t = 1.0  # at the start of training, where t = 0.01 is raised to 1 for activations
+    slope = np.maximum(np.sqrt(3) * t - 1.5 * t**2 * np.abs(x.detach().numpy()), 0)
+    expected = upstream.numpy() @ ind.ie_weight(weight, alpha) * slope
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-12, atol=1e-14)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import bnnlib
 from bnnlib import models
 from bnnlib.layers import BinConv1d, BinConv2d, HardTanh
-from bnnlib.quantizers import SteSign
+from bnnlib.quantizers import LSQ, DoReFaActivation, SteSign
 
 METHODS = list(bnnlib.methods)
 
@@ -175,3 +175,10 @@ def test_gradients_are_those_of_the_signs_though_these_are_kept_in_one_byte():
     F.conv2d(signs, weight).square().sum().backward()
     torch.testing.assert_close(x.grad, signs.grad * (x.detach().abs() <= 1))
     torch.testing.assert_close(layer.weight.grad, weight.grad * (layer.weight.detach().abs() <= 1))
+
+
+@pytest.mark.parametrize("quantizer", [LSQ(2, unsigned=True), LSQ(4), DoReFaActivation(1), DoReFaActivation(2)])
+def test_a_border_of_ones_is_refused_where_the_inputs_codes_are_not_signs(quantizer):
+    # in training it was the value 1, in eval the code 1 times the step size
+    with pytest.raises(ValueError, match=r"pad_value 1 keeps a map of signs binary; the input quantizer .*: leave"):
+        BinConv2d(2, 3, 3, padding=1, pad_value=1, weight_quantizer=SteSign(), input_quantizer=quantizer)

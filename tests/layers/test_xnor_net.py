@@ -297,3 +297,12 @@ def test_an_operator_layer_names_what_it_takes():
         OperatorConv2d(2, 2, 3, padding=1, padding_mode="reflect")
     with pytest.raises(ValueError, match="known: port, port-imagenet"):
         CentredSign("lua")
+
+
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_the_scale_is_padded_as_the_input_is(mode):
+    options = {"bias": False, "weight_quantizer": XnorSign(), "input_quantizer": SteSign()}
+    layer = ScaledConv2d(2, 3, 3, padding=(1, 2), padding_mode=mode, **options)
+    plain = ScaledConv2d(2, 3, 3, **options)
+    x = torch.randn(2, 2, 6, 7)
+    torch.testing.assert_close(layer.input_scale(x), plain.input_scale(F.pad(x, (2, 2, 1, 1), mode)))
