@@ -27,11 +27,11 @@ _NAMES = {
 }
 _MODULES = {
     "bench",
+    "broken_networks",
     "catalogue",
     "checking",
     "convert",
     "data",
-    "faults",
     "kernels",
     "layers",
     "losses",

@@ -30,7 +30,12 @@ console = Console()
 Results = Annotated[
     Path | None, typer.Option("--results", help="Folder of the results; the book's own (book/results) by default.")
 ]
-StudyName = Annotated[str, typer.Argument(help="A study's name; `bnnlib study list` shows them.", show_default=False)]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A study's name (`bnnlib study list` shows them), or a Python file that defines STUDY.", show_default=False
+    ),
+]
 
 
 @data_app.command("status")
@@ -86,11 +91,9 @@ def study_list(results: Results = None) -> None:
 
     table = Table("study", "question", "finished", "epochs in all")
     for study in studies.STUDIES.values():
-        done = studies.store_of(study.name, results).finished()
+        done = studies.store_of(study, results).finished()
         total = sum(run.settings.epochs for run in study.runs)
-        table.add_row(
-            study.name, study.question, f"{len(done & {r.id for r in study.runs})} of {len(study.runs)}", f"{total:,}"
-        )
+        table.add_row(study.name, study.question, f"{len(done)} of {len(study.runs)}", f"{total:,}")
     console.print(table)
 
 
@@ -101,21 +104,27 @@ def study_run(
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run; part of what makes it repeatable.")] = 1,
     only: Annotated[list[str] | None, typer.Option("--run", help="Only this run id (may be repeated).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786; its workers do the runs."),
+    ] = None,
     results: Results = None,
     work: Annotated[Path, typer.Option(help="Folder for checkpoints of unfinished runs.")] = Path("_build/studies"),
 ) -> None:
     """Runs what is unfinished of a study.
 
-    Stop it at any time: finished runs are skipped and an interrupted run goes on from its last whole epoch.
+    Stop it at any time: finished runs are skipped and an interrupted run goes on from its last whole epoch. The same
+    command in a second terminal shares the work. On a cluster the folders of results and work must be the same for all
+    workers.
 
-    Example: `bnnlib study run fashion-binaryconnect --workers 2 --threads 1`
+    Examples: `bnnlib study run fashion-binaryconnect --workers 2 --threads 1`, `bnnlib study run mine.py`
     """
     from bnnlib import studies
 
-    study = studies.get(name)
-    store = studies.store_of(name, results)
-    epochs = {run.id: run.settings.epochs for run in study.runs}
-    todo = [run.id for run in study.runs if run.id not in store.finished() and (only is None or run.id in only)]
+    study, module = studies.find(name)
+    store = studies.store_of(study, results)
+    todo = studies.unfinished(study, store, work)
+    todo = [run for run in study.runs if run.id in todo and (only is None or run.id in only)]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -123,8 +132,9 @@ def study_run(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    epochs = {run.id: run.settings.epochs for run in study.runs}
     with Progress(*columns, console=console, speed_estimate_period=3600) as progress:
-        whole = progress.add_task(f"{name}, epochs", total=sum(epochs[run_id] for run_id in todo))
+        whole = progress.add_task(f"{study.name}, epochs", total=sum(epochs[run.id] for run in todo))
         seen: dict[str, int] = {}
 
         def on_epoch(run_id: str, epoch: int, of: int, validation: float) -> None:
@@ -150,11 +160,14 @@ def study_run(
             threads=threads,
             only=only,
             device=device,
+            scheduler=scheduler,
+            module=module,
             on_epoch=on_epoch,
             on_run=on_run,
+            on_cluster=lambda link: progress.console.print(f"dashboard: {link}", highlight=False, soft_wrap=True),
         )
     console.print(
-        f"runs done now: {len(done)}; finished: {len(store.finished())} of {len(study.runs)}, in {store.runs_file}",
+        f"runs done now: {len(done)}; finished: {len(store.finished())} of {len(study.runs)}, in {store.folder}",
         soft_wrap=True,
     )
 
@@ -165,8 +178,8 @@ def study_show(name: StudyName, results: Results = None) -> None:
     from bnnlib import studies
     from bnnlib.report import summarise
 
-    study = studies.get(name)
-    runs = studies.store_of(name, results).runs()
+    study, _ = studies.find(name)
+    runs = studies.store_of(study, results).runs()
     console.print(study.question)
     if not len(runs):
         console.print(f"No run is finished yet: bnnlib study run {name}")
@@ -199,14 +212,15 @@ def bench_steps(
     import torch
 
     from bnnlib import bench
-    from bnnlib.studies.provenance import provenance
+    from bnnlib.provenance import load_average, provenance
 
+    load = load_average()  # later it is the bench's own
     torch.set_num_threads(threads)
     table = bench.measure_steps(model, batch_size=batch_size, rounds=rounds, precision=precision)
     for row in table.itertuples():
         console.print(f"{row.what:<10} {row.method:<28} {row.ms:8.2f} ms  {row.ratio:5.2f} x float", highlight=False)
     name = f"steps-{model}{'' if precision == 'float32' else f'-{precision}'}"
-    _store(table.assign(**provenance()), name, results)
+    _store(table.assign(load=load, **provenance()), name, results)
 
 
 @bench_app.command("matmul")
@@ -290,9 +304,9 @@ def bench_packing(
 def _measure_and_store(measure, name: str, results: Path | None, by=()) -> None:
     from bnnlib import kernels
     from bnnlib.bench.machine import machine
-    from bnnlib.studies.provenance import provenance
+    from bnnlib.provenance import load_average, provenance
 
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None  # later it is the bench's own
+    load = load_average()  # later it is the bench's own
     origin = {"load": load, "isa": kernels.info()["isa"], **provenance()}
     origin.pop("threads")  # a column of the table
     _table_path(name, results).parent.mkdir(parents=True, exist_ok=True)  # or fail now, not after ten minutes

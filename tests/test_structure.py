@@ -19,7 +19,7 @@ PACKAGE = ROOT / "bnnlib"
 # and `bnnlib._torchvision` stand outside.
 FLOORS = [
     {"cli"},
-    {"studies", "bench", "checking", "faults"},
+    {"studies", "bench", "checking", "broken_networks"},
     {"report"},
     {"training", "models"},
     {"packed.summary"},
@@ -27,7 +27,8 @@ FLOORS = [
     {"catalogue"},
     {"layers", "losses", "torch_ops"},
     {"quantizers", "data"},
-    {"kernels", "files", "packed.layout"},
+    {"kernels", "provenance", "packed.layout"},
+    {"files"},
 ]
 
 

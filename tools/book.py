@@ -115,7 +115,7 @@ def store(
 ) -> None:
     """Executes the chapters (quick) and stores their outputs in book/, without clocks, paths or stderr."""
     from bnnlib.files import replaced
-    from bnnlib.studies.provenance import cpu
+    from bnnlib.provenance import cpu
 
     if unknown := set(names or []) - {path.stem for path in chapters()}:
         raise typer.BadParameter(f"no chapter {', '.join(sorted(unknown))} in book/")

@@ -7,8 +7,7 @@ import torch
 
 from bnnlib import catalogue, models
 from bnnlib.bench.timing import side_by_side
-from bnnlib.losses import LOSSES
-from bnnlib.training import Settings, make_optimizer, seeded
+from bnnlib.training import Objective, Settings, make_optimizer, seeded
 
 __all__ = ["measure_steps"]
 
@@ -35,7 +34,7 @@ def measure_steps(
     if precision not in ("float32", "bf16"):
         raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
     seeded(0)
-    images = torch.randn(batch_size, *models.MODELS[model].input_shape).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, *models.MODELS[model].input_shape)
     labels = torch.randint(0, 2, (batch_size,))
     names = [name for name, method in catalogue.methods.items() if not method.literal]
     training = {name: _training_step(model, name, images, labels, precision) for name in names}
@@ -68,18 +67,18 @@ def _peak_bytes(step) -> int:
 
 def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Tensor, precision: str):
     method = catalogue.get(name)
-    net = models.build(model, method).to(memory_format=torch.channels_last)
+    net = models.build(model, method)
     optimizer = make_optimizer(net, method, Settings())
-    loss_of = LOSSES[method.loss]
+    objective = Objective.of(method, Settings())
     # a teacher is not trained: its scores of the whole set can be kept, and are not part of the step
-    targets = torch.randn_like(net(images).detach()) if method.loss == "distributional" else labels
+    teacher_scores = torch.randn_like(net(images).detach()) if objective.needs_teacher else None
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         method.before_forward(net)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             outputs = net(images)
-        loss_of(outputs.float(), targets).backward()
+        objective(outputs.float(), labels, teacher_scores).backward()
         method.after_backward(net)
         optimizer.step()
         method.after_step(net)
@@ -88,7 +87,7 @@ def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Te
 
 
 def _inference(model: str, name: str, images: torch.Tensor):
-    net = models.build(model, name).to(memory_format=torch.channels_last).eval()
+    net = models.build(model, name).eval()
 
     @torch.no_grad()
     def infer() -> None:

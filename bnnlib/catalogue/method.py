@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bnnlib.catalogue.hooks import Hooks, clip_latent, set_progress
-from bnnlib.layers import PLAIN, LayerFamily
-from bnnlib.losses import LOSSES
+from bnnlib.layers import OPERATOR, PLAIN, LayerFamily
+from bnnlib.losses import LABEL_LOSSES, LOSSES
 from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
 
 Make = Callable[[int], Quantizer]
@@ -71,7 +71,6 @@ class Method:
         two_valued: a weight has two values only.
         centring: the weights are centred over the input channels, so a layer with one of them per group would be dead.
         literal: the sign has three values, sign(0) = 0, as in a source.
-        needs_teacher: the loss compares the network with a trained real one.
     """
 
     name: str
@@ -97,7 +96,6 @@ class Method:
     two_valued: bool = False
     centring: bool = False
     literal: bool = False
-    needs_teacher: bool = False
 
     def __post_init__(self):
         if unknown := set(self.block) - set(PARTS):
@@ -110,6 +108,11 @@ class Method:
     def widths(self) -> str:
         """Widths of weights and activations as the field writes them: "W1A32"."""
         return f"W{self.weight_bits:g}A{self.activation_bits}"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the prescribed loss compares the network with a trained real one."""
+        return self.loss not in LABEL_LOSSES
 
     @property
     def activation(self) -> str | None:
@@ -150,11 +153,12 @@ class Method:
             batch_norm: False builds networks without batch norm (layers get biases instead).
             probability: `"logistic"` or `"hard_sigmoid"`, for stochastic BinaryConnect.
             loss: another loss by name.
+            weights: `"real"` leaves weights real and activations as they are: the first of two steps of training.
 
         Raises:
             ValueError: a change is unknown, or this method has nothing that it could change.
         """
-        known = {"clip", "update_scaling", "batch_norm", "probability", "loss"}
+        known = {"clip", "update_scaling", "batch_norm", "probability", "loss", "weights"}
         if unknown := set(changes) - known:
             raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
         made: dict[str, Any] = {}
@@ -167,6 +171,8 @@ class Method:
                 made["weight_quantizer"] = each(StochasticBinaryConnect, probability=value)
             elif key == "loss" and value not in LOSSES:
                 raise ValueError(f"no loss {value!r}; known: {', '.join(LOSSES)}")
+            elif key == "weights" and value == "real" and self.layers is not OPERATOR:
+                made |= {"weight_quantizer": _real, "weight_bits": 32, "before_forward": Hooks(), "centring": False}
             elif key in ("batch_norm", "loss"):
                 made[key] = value
             else:

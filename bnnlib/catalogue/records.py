@@ -150,7 +150,7 @@ INFORMATION = [
           block=(*NO_ACTIVATION, "shortcut")),
     _both("ir-net", "IR-Net", _IRNET, each(LibraSign), each(EdeSign), block=_HARDTANH_BLOCK),
     _both("reactnet", "ReActNet", _REACTNET, each(BiRealWeight), sized(RSign),
-          block=(*NO_ACTIVATION, "shortcut", "rprelu"), loss="distributional", needs_teacher=True),
+          block=(*NO_ACTIVATION, "shortcut", "rprelu"), loss="distributional"),
     _both("ie-net", "IE-Net", _IENET, sized(IEEWeight), each(IEEActivation), layers=BRANCHED,
           block=_HARDTANH_BLOCK),
 ]  # fmt: skip

@@ -1,6 +1,10 @@
 """Data sets: where they are found, how they are split, and the built-in samples."""
 
-from bnnlib.data.images import PROFILES, ImageSet, ImageSplits, load
+from bnnlib.data.loaders import CLASSES, LOADERS, PROFILES, Loader, load
 from bnnlib.data.sources import DataCorrupt, DataNotFound, fetch, status
+from bnnlib.data.splits import Split, Splits, TensorSplit
 
-__all__ = ["PROFILES", "DataCorrupt", "DataNotFound", "ImageSet", "ImageSplits", "fetch", "load", "status"]
+__all__ = [
+    "CLASSES", "LOADERS", "PROFILES", "DataCorrupt", "DataNotFound", "Loader", "Split", "Splits", "TensorSplit", "fetch",
+    "load", "status",
+]  # fmt: skip

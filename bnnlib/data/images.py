@@ -1,108 +1,110 @@
-"""Image data sets as tensors, with splits that never change."""
+"""Image data sets in the format of MNIST, with splits that never change, and how their images are augmented."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor
 
 from bnnlib.data import samples, sources
 from bnnlib.data.idx import read_idx
+from bnnlib.data.splits import Splits, TensorSplit
 
-__all__ = ["PROFILES", "ImageSet", "ImageSplits", "load"]
+__all__ = ["AUGMENTATIONS", "Normalise", "ShiftFlip", "load_images"]
 
-Profile = Literal["quick", "full"]
-PROFILES = ("quick", "full")
 VALIDATION_SHARE = 1 / 12  # 5,000 of 60,000
+AUGMENTATIONS = ("none", "shift", "flip", "shift-flip")
+MAX_SHIFT = 2  # pixels
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 DIGITS = tuple("0123456789")
 
-# class names; mean and standard deviation of the training pixels in 0..255 (0.2860, 0.3530 and 0.1307, 0.3081 of 255)
-_FACTS = {
-    "FashionMNIST": (FASHION_CLASSES, 72.94, 90.02),
-    "MNIST": (DIGITS, 33.32, 78.57),
-}
-
 
 @dataclass(frozen=True)
-class ImageSet:
-    """Images with labels.
+class Normalise:
+    """uint8 images (N, C, H, W) -> float32, centred and scaled with the training pixels' mean and deviation."""
 
-    Attributes:
-        images: uint8, shape (N, C, H, W).
-        labels: int64, shape (N,).
-        ids: int64, shape (N,): position in the official file the images came from.
-    """
-
-    images: Tensor
-    labels: Tensor
-    ids: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index) -> "ImageSet":
-        return ImageSet(self.images[index], self.labels[index], self.ids[index])
-
-
-@dataclass(frozen=True)
-class ImageSplits:
-    """Training, validation and test images of one data set. ``test`` may be None where no one should look at it."""
-
-    name: str
-    profile: Profile
-    classes: tuple[str, ...]
     mean: float
     deviation: float
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet | None
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (N, C, H, W) -> float32, centred and scaled with the training set's mean and deviation."""
+    def __call__(self, images: Tensor) -> Tensor:
         return images.float().sub_(self.mean).div_(self.deviation)
 
 
-def load(
-    name: str = "FashionMNIST",
-    profile: Profile = "quick",
+CLASSES = {"FashionMNIST": FASHION_CLASSES, "MNIST": DIGITS}
+# mean and standard deviation of the training pixels in 0..255 (0.2860, 0.3530 and 0.1307, 0.3081 of 255)
+PIXELS = {"FashionMNIST": Normalise(72.94, 90.02), "MNIST": Normalise(33.32, 78.57)}
+
+
+@dataclass(frozen=True)
+class ShiftFlip:
+    """Randomly shifted and flipped copies of images (N, C, H, W), a batch at once.
+
+    Attributes:
+        shift: largest shift in pixels, each way; the border is filled with zeros.
+        flip: whether half of the images are mirrored, left to right.
+    """
+
+    shift: int = 0
+    flip: bool = False
+
+    def __call__(self, images: Tensor, draw: Generator) -> Tensor:
+        if self.flip:
+            mirrored = torch.rand(len(images), generator=draw) < 0.5
+            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        if self.shift:
+            count, channels, height, width = images.shape
+            padded = F.pad(images, (self.shift,) * 4)
+            down, right = torch.randint(0, 2 * self.shift + 1, (2, count, 1), generator=draw)
+            rows = (down + torch.arange(height))[:, None, :, None]
+            columns = (right + torch.arange(width))[:, None, None, :]
+            each = torch.arange(count)[:, None, None, None]
+            images = padded[each, torch.arange(channels)[:, None, None], rows, columns]
+        return images
+
+
+def load_images(
+    name: str,
+    profile: Literal["quick", "full"] = "quick",
     *,
-    train_size: int | None = None,
     test: bool = True,
     progress: bool = False,
-) -> ImageSplits:
-    """A data set's splits.
+    train_size: int | None = None,
+    augment: Literal["none", "shift", "flip", "shift-flip"] = "none",
+) -> Splits:
+    """Fashion-MNIST or MNIST. A twelfth of the official training images, drawn once for all, are validation.
 
     Args:
         name: ``"FashionMNIST"`` or ``"MNIST"``.
         profile: ``"quick"``, the built-in sample (Fashion-MNIST only), or ``"full"``, the whole set.
-        train_size: use only so many training images; smaller sets are contained in larger ones.
         test: False leaves the test images unread, for tuning.
         progress: show a bar while downloading.
+        train_size: use only so many training images; smaller sets are contained in larger ones.
+        augment: of training images: ``"shift"`` (up to 2 pixels each way), ``"flip"`` (left to right), both, or none.
 
     Returns:
-        Splits. A twelfth of the official training images (5,000 of 60,000), drawn once for all, are validation.
+        Splits of uint8 images (``values``, shape (N, 1, 28, 28)); ``ids`` are positions in the official files.
 
     Raises:
-        ValueError: unknown name or profile, or a ``train_size`` outside 1..N.
+        ValueError: a ``train_size`` outside 1..N, or an unknown augmentation.
         DataNotFound, DataCorrupt: see :mod:`bnnlib.data.sources`.
     """
-    sources.source(name)
-    if profile not in PROFILES:
-        raise ValueError(f"no profile {profile!r}; known: {', '.join(PROFILES)}")
+    if augment not in AUGMENTATIONS:
+        raise ValueError(f"no augmentation {augment!r} of images; known: {', '.join(AUGMENTATIONS)}")
     fetch = samples.find if profile == "quick" else lambda n, f: sources.fetch(n, f, progress=progress)
 
-    def read(part: str) -> ImageSet:
+    def read(part: str) -> TensorSplit:
         images = read_idx(fetch(name, f"raw/{part}-images-idx3-ubyte.gz"))
         labels = read_idx(fetch(name, f"raw/{part}-labels-idx1-ubyte.gz"))
-        return ImageSet(
+        return TensorSplit(
             torch.from_numpy(images.copy()).unsqueeze(1),
             torch.from_numpy(labels.astype(np.int64)),
             torch.arange(len(labels)),
+            prepare=PIXELS[name],
         )
 
     whole = read("train")
@@ -113,7 +115,7 @@ def load(
         if not 1 <= train_size <= len(train):
             raise ValueError(f"train_size must lie in 1..{len(train)}, received {train_size}")
         train = train[:train_size]
-    classes, mean, deviation = _FACTS[name]
-    return ImageSplits(
-        name, profile, classes, mean, deviation, train, whole[order[:held_out]], read("t10k") if test else None
-    )
+    if augment != "none":
+        train = replace(train, augment=ShiftFlip(MAX_SHIFT if "shift" in augment else 0, "flip" in augment))
+    description = f"{name}, {profile}, {len(train)} training images from {train.ids[:3].tolist()}, augment {augment}"
+    return Splits(name, description, CLASSES[name], train, whole[order[:held_out]], read("t10k") if test else None)

@@ -158,8 +158,8 @@ class _BinConv(QuantizedLayer):
         bits = getattr(input_quantizer, "bits", None)
         if pad_value and bits is not None and (bits > 1 or input_quantizer.unsigned):
             raise ValueError(
-                f"pad_value {pad_value:g} keeps a map of signs binary; the input quantizer {input_quantizer!r} has other "
-                "codes: leave pad_value at 0"
+                f"pad_value {pad_value:g} keeps a map of signs binary; the input quantizer {input_quantizer!r} has "
+                "other codes: leave pad_value at 0"
             )
         self._torch.__init__(
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,

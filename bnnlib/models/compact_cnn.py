@@ -40,6 +40,7 @@ class CompactCNN(nn.Module):
             *build.conv(64, 64, pool=True),
         )
         self.classifier = nn.Sequential(*build.linear(64 * (size // 8) ** 2, 256), *build.linear(256, classes))
+        self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.features(x), 1))

@@ -40,6 +40,7 @@ class WakeWordCNN(nn.Module):
         for _ in range(2):
             height, width = (height - kernel_size + 1) // 2, (width - kernel_size + 1) // 2
         self.classifier = nn.Sequential(*build.linear(64 * height * width, classes))
+        self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.features(x), 1))

@@ -12,8 +12,8 @@ def provenance_line(runs: pd.DataFrame) -> str:
     if not len(runs):
         return "no run is finished yet"
 
-    def each(column: str) -> str:  # a resumed run has several commits in one cell
-        return ", ".join(dict.fromkeys(part for cell in runs[column] for part in str(cell).split(", ")))
+    def each(column: str) -> str:  # a resumed run may have several commits, or processors, in one cell
+        return ", ".join(dict.fromkeys(part for cell in runs[column] for part in str(cell).split("; ")))
 
     dates = sorted(str(d)[:10] for d in runs["date"])
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"

@@ -1,12 +1,13 @@
 """Studies: lists of runs with a question, run anywhere, resumable, their results in plain files."""
 
-from bnnlib.studies.execute import StudyFailed, execute, run_one
+from bnnlib.studies.execute import StudyFailed, execute
 from bnnlib.studies.ledger import claims, ledger
-from bnnlib.studies.registry import STUDIES, get, results, results_folder, store_of
+from bnnlib.studies.registry import STUDIES, find, get, results, results_folder, store_of
 from bnnlib.studies.run import Run, Study
+from bnnlib.studies.run_one import RunBusy, run_one, unfinished
 from bnnlib.studies.store import ResultsStore
 
 __all__ = [
-    "STUDIES", "ResultsStore", "Run", "Study", "StudyFailed", "claims", "execute", "get", "ledger", "results",
-    "results_folder", "run_one", "store_of",
+    "STUDIES", "ResultsStore", "Run", "RunBusy", "Study", "StudyFailed", "claims", "execute", "find", "get", "ledger",
+    "results", "results_folder", "run_one", "store_of", "unfinished",
 ]  # fmt: skip

@@ -1,116 +1,36 @@
-"""Running studies: a process for each run, several side by side, resumable; a kill loses only the running epoch."""
+"""Running studies: Dask hands runs to workers, on this machine or on a cluster; a kill loses only the running epoch.
 
-import json
-import multiprocessing
+:func:`execute` hands out the runs of a study in an order in which each finds what it needs, and hands out again what a
+worker that died has left: its checkpoint lies in the work folder, which all workers share.
+"""
+
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from bnnlib import data
-from bnnlib.files import replaced
-from bnnlib.studies.forms import evaluate_forms
-from bnnlib.studies.provenance import commit, peak_memory_mb, provenance
+from bnnlib.files import probe, sweep
+from bnnlib.provenance import commit
 from bnnlib.studies.run import Run, Study
+from bnnlib.studies.run_one import EpochCallback, RunBusy, in_order, run_one, unfinished
 from bnnlib.studies.store import ResultsStore
-from bnnlib.training import FitResult, fit
 
-__all__ = ["RunBusy", "StudyFailed", "execute", "run_one"]
+__all__ = ["StudyFailed", "execute"]
 
-EpochCallback = Callable[[str, int, int, float], None]
 RunCallback = Callable[[str, str | None], None]
+BUSY_SECONDS = 5.0  # after which a run that another process is at is asked for again
+TOPIC = "bnnlib-epochs"
 
 
 class StudyFailed(RuntimeError):
     """Some runs of a study ended in an error; the message names each with its cause."""
-
-
-class RunBusy(RuntimeError):
-    """Another process is at the same run."""
-
-
-def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: EpochCallback | None = None) -> None:
-    """Trains one run, or what is left of it, and stores its results.
-
-    Args:
-        work: folder for the checkpoint while the run is unfinished.
-        on_epoch: called with (run id, epoch, epochs, validation accuracy in percent).
-
-    Raises:
-        RunBusy: another process is at this run.
-        ValueError: the run was begun with another number of threads, which is part of what makes it repeatable.
-    """
-    folder = work / study.name
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / f"{run.id}.lock", timeout=0):
-            if run.id not in store.finished():
-                _train_and_store(study, run, store, folder, on_epoch)
-    except Timeout as error:
-        raise RunBusy(f"another process is at run {run.id} (lock {folder / run.id}.lock)") from error
-
-
-def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, on_epoch: EpochCallback | None) -> None:
-    checkpoint, sessions_file = folder / f"{run.id}.pt", folder / f"{run.id}.json"
-    commits = _commits_so_far(sessions_file if checkpoint.exists() else None)
-    replaced(
-        sessions_file, lambda p: p.write_text(json.dumps({"commits": commits, "threads": torch.get_num_threads()}))
-    )
-    splits = data.load(run.dataset, run.profile, train_size=run.train_size, test=study.test)
-
-    def tell(record) -> None:
-        if on_epoch is not None:
-            on_epoch(run.id, record.epoch, run.settings.epochs, record.validation_accuracy)
-
-    method = run.build_method()
-    result = fit(run.build_model(), method, splits, run.settings, checkpoint=checkpoint, on_epoch=tell)
-    begun = time.perf_counter()
-    epochs = result.history.frame()
-    outputs = _outputs(result, splits, run.arm in study.scores)
-    forms: dict[str, float] = {}
-    if study.test and method.weight_bits == 1:
-        forms, predicted = evaluate_forms(result, splits, stochastic=method.stochastic, seed=run.settings.seed)
-        outputs |= predicted
-    described = run.describe()
-    row = {
-        **{key: value for key, value in described.items() if key != "settings"},
-        **described["settings"],
-        "reported_epoch": result.epoch,
-        "validation_accuracy": epochs["validation_accuracy"][result.epoch - 1],
-        "test_accuracy": epochs["test_accuracy"][result.epoch - 1] if study.test else None,
-        "best_test_epoch_accuracy": epochs["test_accuracy"].max() if study.test else None,
-        **forms,
-        "train_seconds": round(epochs["train_seconds"].sum(), 2),
-        "seconds": round(epochs["seconds"].sum() + time.perf_counter() - begun, 2),
-        "peak_memory_mb": round(peak_memory_mb()),
-        **provenance(result.device),
-        "commit": ", ".join(commits),
-    }
-    keep = run.settings.seed == 0 and run.arm in study.checkpoints
-    latent = {name: value.contiguous() for name, value in result.model.state_dict().items()} if keep else None
-    store.add(run.id, row, epochs, outputs, latent)
-    checkpoint.unlink(missing_ok=True)
-    sessions_file.unlink(missing_ok=True)
-
-
-def _commits_so_far(sessions_file: Path | None) -> list[str]:
-    """The commits that a run was trained at, this one included."""
-    if sessions_file is None or not sessions_file.exists():
-        return [commit()]
-    kept = json.loads(sessions_file.read_text())
-    if kept["threads"] != torch.get_num_threads():
-        raise ValueError(
-            f"{sessions_file.stem} was begun with {kept['threads']} threads and would go on with "
-            f"{torch.get_num_threads()}: give --threads {kept['threads']}, or delete {sessions_file} and its checkpoint"
-        )
-    return list(dict.fromkeys([*kept["commits"], commit()]))
 
 
 def execute(
@@ -122,17 +42,27 @@ def execute(
     threads: int = 1,
     only: Iterable[str] | None = None,
     device: str = "cpu",
+    scheduler: str | None = None,
+    module: Path | None = None,
     on_epoch: EpochCallback | None = None,
     on_run: RunCallback | None = None,
+    on_cluster: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Runs what is unfinished of a study, ``workers`` runs side by side with ``threads`` threads each.
+    """Runs what is unfinished of a study on Dask workers.
 
-    Each run has a process of its own. Finished runs are skipped, interrupted ones go on from their checkpoint, one that
-    fails does not stop the others. An interrupt ends all of them within seconds.
+    Finished runs are skipped, interrupted ones go on from their checkpoint, one that fails does not stop the others,
+    one whose worker dies is handed out again. Another process may run the same study at the same time: each run is
+    done once. An interrupt ends the workers of this machine within seconds.
 
     Args:
+        workers: processes on this machine, each with a run of its own; not used with ``scheduler``.
+        threads: of each run; part of what makes it repeatable.
+        only: ids of the runs to do (and what they need); all by default.
+        scheduler: the address of a running Dask scheduler whose workers share ``store`` and ``work`` with this process.
+        module: a Python file that workers import before the first run, for data sets and models of one's own.
         on_epoch: called with (run id, epoch, epochs, validation accuracy in percent).
         on_run: called with (run id, the error it ended in or None).
+        on_cluster: called with the address of the cluster's dashboard.
 
     Returns:
         The ids of the runs done now.
@@ -140,89 +70,151 @@ def execute(
     Raises:
         StudyFailed: at the end, if runs failed.
         ValueError: ``only`` names a run that the study doesn't have.
+        DataNotFound, OSError: before the first run, if its data or its folders are not to be had.
     """
-    by_id = {run.id: run.on(device) for run in study.runs}
+    by_id = {run.id: run.on(device) for run in in_order(study)}
     if only is not None and (unknown := set(only) - set(by_id)):
         raise ValueError(f"study {study.name} has no run {', '.join(sorted(unknown))}; known: {', '.join(by_id)}")
-    wanted = set(by_id if only is None else only) - store.finished()
-    todo = [run_id for run_id in by_id if run_id in wanted]
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # inherited by the workers: waiting threads must not spin
-    context = multiprocessing.get_context("spawn")
-    news = context.Queue()
-    waiting, running = list(todo), dict[str, BaseProcess]()
+    todo = _wanted(study, unfinished(study, store, work), only)
+    if not todo:
+        return []
+    for folder in (store.folder, work / study.name):
+        probe(folder)
+        sweep(folder)
+    store, work = ResultsStore(store.folder.absolute(), store.only), Path(work).absolute()
+    news: SimpleQueue[tuple] = SimpleQueue()
     failures: dict[str, str] = {}
+    done: list[str] = []
 
-    def relay() -> None:
+    def tell() -> None:
         while True:
             try:
-                kind, *what = news.get(timeout=0.05)
-            except queue.Empty:
+                run_id, *figures = news.get_nowait()
+            except Empty:
                 return
-            if kind == "epoch" and on_epoch is not None:
-                on_epoch(*what)
-            elif kind == "error":
-                failures[what[0]] = what[1]
+            if on_epoch is not None:
+                on_epoch(run_id, *figures)
 
-    try:
+    with _client(scheduler, min(workers, len(todo))) as client:
+        if on_cluster is not None:
+            on_cluster(client.dashboard_link)
+        if module is not None:
+            client.upload_file(str(module))
+        client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
+        client.submit(_ready, study, [by_id[run_id] for run_id in todo], store, work, pure=False).result()
+        waiting, running, asleep = list(todo), {}, dict[str, float]()
         while waiting or running:
-            while waiting and len(running) < workers:
-                run_id = waiting.pop(0)
-                running[run_id] = context.Process(
-                    target=_worker, args=(study, by_id[run_id], store, work, threads, news), daemon=True
-                )
-                running[run_id].start()
-            time.sleep(0.1)
-            relay()
-            for run_id, process in list(running.items()):
-                if process.is_alive():
+            for run_id in list(waiting):
+                needs = {needed.id for needed in by_id[run_id].needs}
+                if failed := needs & set(failures):
+                    waiting.remove(run_id)
+                    failures[run_id] = f"it needs {', '.join(sorted(failed))}, which failed"
+                    if on_run is not None:
+                        on_run(run_id, failures[run_id])
+                elif not needs & {*waiting, *running} and asleep.get(run_id, 0) <= time.monotonic():
+                    waiting.remove(run_id)
+                    running[run_id] = client.submit(
+                        _on_worker,
+                        study,
+                        by_id[run_id],
+                        store,
+                        work,
+                        threads,
+                        pure=False,
+                        key=f"{run_id}-{time.time()}",
+                    )
+            time.sleep(0.05)
+            tell()
+            for run_id, future in list(running.items()):
+                if not future.done():
                     continue
                 del running[run_id]
-                relay()
-                if process.exitcode != 0:
-                    failures.setdefault(run_id, f"its process ended with exit code {process.exitcode}")
+                error = future.exception() if future.status == "error" else None
+                if isinstance(error, RunBusy):  # in the end the other process has done it
+                    waiting.append(run_id)
+                    asleep[run_id] = time.monotonic() + BUSY_SECONDS
+                    continue
+                if error is not None or future.status != "finished":
+                    failures[run_id] = _told(error) if error else f"its task was {future.status}"
+                elif future.result():
+                    done.append(run_id)
+                tell()
                 if on_run is not None:
                     on_run(run_id, failures.get(run_id))
-    finally:
-        for process in running.values():
-            process.terminate()
-            process.join()
     if failures:
         told = "; ".join(f"{run_id}: {error}" for run_id, error in failures.items())
         raise StudyFailed(f"{len(failures)} of {len(todo)} runs of {study.name} failed, the others are stored. {told}")
-    return todo
+    return done
 
 
-def _worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int, news) -> None:
-    """The body of a run's process: it ends with its parent, and tells its error rather than printing it."""
-    parent = multiprocessing.parent_process()
+def _wanted(study: Study, todo: list[str], only: Iterable[str] | None) -> list[str]:
+    """Of the unfinished runs those asked for and what they need, each behind what it needs."""
+    chosen = set(todo) if only is None else set(only) & set(todo)
+    ordered = in_order(study)
+    for run in reversed(ordered):
+        if run.id in chosen:
+            chosen |= {needed.id for needed in run.needs} & set(todo)
+    return [run.id for run in ordered if run.id in chosen]
 
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+@contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator:
+    """A client of the scheduler at that address, or of a new cluster of processes on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    # waiting threads must not spin; what Dask sets for its workers would hold for one thread only
+    environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        if scheduler is not None:
+            try:
+                client = Client(scheduler, timeout="15s", set_as_default=False)
+            except (OSError, ValueError) as error:
+                raise OSError(f"no Dask scheduler answers at {scheduler} ({error})") from error
+            with client:
+                yield client
+            return
+        with (
+            TemporaryDirectory(prefix="bnnlib-dask-") as scratch,
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+                local_directory=scratch,
+                silence_logs="ERROR",
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _ready(study: Study, runs: list[Run], store: ResultsStore, work: Path) -> None:
+    """On a worker, before the first run: is the data there, and can results be written?"""
     commit()  # of the code that was loaded
-    torch.set_num_threads(threads)
-    try:
-        run_one(study, run, store, work, on_epoch=lambda *what: news.put(("epoch", *what)))
-    except Exception as error:
-        news.put(("error", run.id, f"{type(error).__name__}: {error}"))
-        raise SystemExit(1) from error
+    for folder in (store.folder, work / study.name):
+        probe(folder)
+    wanted = {(run.dataset, run.profile, repr(sorted(run.data_options.items()))): run for run in runs}
+    for run in wanted.values():
+        data.load(run.dataset, run.profile, test=study.test, **run.data_options)
 
 
-def _outputs(result: FitResult, splits: data.ImageSplits, with_scores: bool) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    for name, images, scored in (
-        ("validation", splits.validation, result.validation_scores),
-        ("test", splits.test, result.test_scores),
-    ):
-        if scored is None:
-            continue
-        arrays[f"{name}_ids"] = images.ids.numpy().astype(np.int32)
-        arrays[f"{name}_labels"] = images.labels.numpy().astype(np.uint8)
-        arrays[f"{name}_predicted"] = scored.argmax(1).numpy().astype(np.uint8)
-        if with_scores:
-            arrays[f"{name}_scores"] = scored.numpy().astype(np.float16)
-    for layer, rows in result.history.histograms.items():
-        arrays[f"histogram/{layer}"] = np.array(rows, np.int32)
-    return arrays
+_ONE_AT_A_TIME = threading.Lock()  # torch's generator and thread count are the process's
+
+
+def _on_worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int) -> bool:
+    """The body of a task; True if it did the run, False if it found it finished."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    with _ONE_AT_A_TIME:
+        before = run.id in unfinished(study, store, work)
+        torch.set_num_threads(threads)
+        run_one(study, run, store, work, on_epoch=lambda *figures: worker.log_event(TOPIC, figures))
+    return before

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnnlib.data import ImageSplits
+from bnnlib.data import Splits
 from bnnlib.layers import weights_as
 from bnnlib.training import FitResult, accuracy, reestimate_batch_norm, scores, seeded
 
@@ -14,7 +14,7 @@ ENSEMBLE = 16  # sampled networks whose scores are averaged
 
 
 def evaluate_forms(
-    result: FitResult, splits: ImageSplits, *, stochastic: bool, seed: int
+    result: FitResult, splits: Splits, *, stochastic: bool, seed: int
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Tests the reported epoch's network with other weights and other batch-norm statistics.
 
@@ -31,13 +31,13 @@ def evaluate_forms(
     predicted: dict[str, Tensor] = {}
 
     def measured() -> Tensor:
-        return scores(model, splits.test, splits)
+        return scores(model, splits.test)
 
     for form in ("binary", "real"):
         with weights_as(model, form):
             model.load_state_dict(result.trained_statistics, strict=False)
             predicted[f"{form}_as_trained"] = measured().argmax(1)
-            reestimate_batch_norm(model, splits)
+            reestimate_batch_norm(model, splits.train)
             predicted[f"{form}_reestimated"] = measured().argmax(1)
     figures = {}
     if stochastic:

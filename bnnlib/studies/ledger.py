@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bnnlib.data.images import FASHION_CLASSES
+from bnnlib.data import CLASSES
 from bnnlib.report import class_accuracy
 from bnnlib.report.statistics import MIN_FOR_INTERVAL, half_width
 from bnnlib.studies.registry import store_of
@@ -55,7 +55,7 @@ def _ours(results: Path, study: str, arm: str, value: str) -> str:
     if not len(runs):
         return ""
     if value.startswith("class:"):
-        classes = class_accuracy((store.outputs(run) for run in runs.index), FASHION_CLASSES)
+        classes = class_accuracy((store.outputs(run) for run in runs.index), CLASSES[runs["dataset"].iloc[0]])
         numbers = classes.loc[value.removeprefix("class:")].to_numpy()
     elif value == "test_error":
         numbers = 100 - runs["test_accuracy"].to_numpy(float)

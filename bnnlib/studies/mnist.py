@@ -19,7 +19,8 @@ def _describe(arm: str, method: str, dropout: float, settings: Settings, size: i
     options = {"loss": "squared_hinge"} if method == "float" else {}  # the same loss for every arm
     return Run(
         arm, method, "mlp", "MNIST", settings,
-        train_size=size, method_options=options, model_options={"dropout": dropout} if dropout else {},
+        data_options={"train_size": size}, method_options=options,
+        model_options={"dropout": dropout} if dropout else {},
     )  # fmt: skip
 
 

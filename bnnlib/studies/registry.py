@@ -1,12 +1,14 @@
 """The course's studies by name, and where their results are."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 from bnnlib.studies import fashion, mnist
 from bnnlib.studies.run import Study
 from bnnlib.studies.store import ResultsStore
 
-__all__ = ["STUDIES", "get", "results", "results_folder", "store_of"]
+__all__ = ["STUDIES", "find", "get", "results", "results_folder", "store_of"]
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -21,13 +23,37 @@ def get(name: str) -> Study:
         ValueError: there is none; the known ones are listed.
     """
     if name not in STUDIES:
-        raise ValueError(f"no study {name!r}; known: {', '.join(STUDIES)}")
+        raise ValueError(f"no study {name!r}; known: {', '.join(STUDIES)}, or a Python file that defines STUDY")
     return STUDIES[name]
 
 
-def store_of(name: str, folder: Path | None = None) -> ResultsStore:
+def find(name: str) -> tuple[Study, Path | None]:
+    """A study of the course by its name, or that of a Python file, with the file, which workers must import too.
+
+    Raises:
+        ValueError: there is no such study or file, or the file defines no ``STUDY``.
+    """
+    if not name.endswith(".py"):
+        return get(name), None
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"no file {name}; a study is a name ({', '.join(STUDIES)}) or a Python file that defines STUDY"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise ValueError(f"{name} must define STUDY, a bnnlib.studies.Study; received {study!r}")
+    return study, path
+
+
+def store_of(study: str | Study, folder: Path | None = None) -> ResultsStore:
     """The results of a study, of the runs that it has now: below ``folder``, the course's own results by default."""
-    return ResultsStore((folder or results_folder()) / name, only=[run.id for run in get(name).runs])
+    study = get(study) if isinstance(study, str) else study
+    return ResultsStore((folder or results_folder()) / study.name, only=[run.id for run in study.runs])
 
 
 def results(name: str) -> ResultsStore:

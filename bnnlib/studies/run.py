@@ -12,7 +12,12 @@ from bnnlib import catalogue, models
 from bnnlib.catalogue import Method
 from bnnlib.training import Settings, seeded
 
-__all__ = ["Run", "Study"]
+__all__ = ["Run", "Study", "digest_of"]
+
+
+def digest_of(described: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits of the SHA-256 of a description."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,14 @@ class Run:
         arm: what the run stands for in its study ("stochastic", "no clip"); runs of an arm differ in their seed.
         method: name in ``bnnlib.methods``.
         model: name in ``bnnlib.models.MODELS``.
-        dataset: name in ``bnnlib.data``.
+        dataset: name in ``bnnlib.data.LOADERS``.
         settings: how it is trained, seed included.
-        profile: ``"full"`` or ``"quick"``; only full runs are stored with a study.
-        train_size: training images used, None for all.
-        method_options, model_options: changes to the method (:meth:`Method.varied`) and arguments of the model.
+        profile: ``"full"`` or ``"quick"``; only full runs are stored with a study of the course.
+        data_options: options of the data set, such as ``train_size`` and ``augment``.
+        method_options: changes to the method (:meth:`Method.varied`).
+        model_options: arguments of the model.
+        teacher: the run whose trained network the objective compares with.
+        start: the run whose trained weights this one begins with.
     """
 
     arm: str
@@ -36,26 +44,47 @@ class Run:
     dataset: str
     settings: Settings
     profile: str = "full"
-    train_size: int | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     method_options: Mapping[str, Any] = field(default_factory=dict)
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    teacher: "Run | None" = None
+    start: "Run | None" = None
 
     @property
     def id(self) -> str:
-        """Readable and unique: arm, seed and eight digits of the hash of the whole description."""
+        """Readable and unique: arm, seed and eight digits of the hash of :meth:`describe`."""
         arm = "-".join("".join(c if c.isalnum() else " " for c in self.arm).split())
-        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
-        return f"{arm}-s{self.settings.seed}-{digest[:8]}"
+        return f"{arm}-s{self.settings.seed}-{digest_of(self.describe())}"
+
+    @property
+    def needs(self) -> tuple["Run", ...]:
+        """The runs that must be finished before this one begins."""
+        return tuple(run for run in (self.teacher, self.start) if run is not None)
 
     def describe(self) -> dict[str, Any]:
-        """The description as plain data, the device left out: it says where a run happened, not what it is."""
-        described = asdict(self)
-        described["settings"].pop("device")
-        if self.settings.optimizer == "adam":  # a field added later, left out at its default so that ids stay
-            described["settings"].pop("optimizer")
-        described["method_options"] = dict(self.method_options)
-        described["model_options"] = dict(self.model_options)
-        return described
+        """What the run is, as plain data: whatever differs from the defaults, and the method's own description.
+
+        So a field added later leaves old ids as they are, and a record of the catalogue that has changed is another
+        run. The device is left out: it says where a run happened, not what it is.
+        """
+        defaults = asdict(Settings())
+        settings = {name: value for name, value in asdict(self.settings).items() if value != defaults[name]}
+        settings.pop("device", None)
+        described: dict[str, Any] = {
+            "arm": self.arm,
+            "model": self.model,
+            "dataset": self.dataset,
+            "method": self.build_method().describe(),
+            "settings": settings,
+        }
+        optional = {
+            "profile": self.profile if self.profile != "full" else "",
+            "data_options": dict(self.data_options),
+            "model_options": dict(self.model_options),
+            "teacher": self.teacher.id if self.teacher else "",
+            "start": self.start.id if self.start else "",
+        }
+        return described | {name: value for name, value in optional.items() if value}
 
     def build_method(self) -> Method:
         """The method's record with the run's changes."""
@@ -78,10 +107,13 @@ class Study:
     Attributes:
         name: its folder below the results.
         question: what it is to answer, in a sentence.
-        runs: in the order they are run.
+        runs: in the order they are run; one that another needs stands among them, anywhere.
         test: False for tuning, which must not see the test split.
         scores: arms whose class scores are kept, in float16, beside the predicted classes.
         checkpoints: runs (by arm, seed 0) whose latent weights are kept as safetensors.
+
+    Raises:
+        ValueError: a run stands twice, or needs one that is not among them.
     """
 
     name: str
@@ -95,3 +127,12 @@ class Study:
         ids = [run.id for run in self.runs]
         if doubles := {i for i in ids if ids.count(i) > 1}:
             raise ValueError(f"study {self.name} holds runs twice: {', '.join(sorted(doubles))}")
+        for run in self.runs:
+            for needed in run.needs:
+                if needed.id not in ids:
+                    raise ValueError(f"study {self.name}: run {run.id} needs {needed.id}, which is not among its runs")
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Ids of the runs that others need."""
+        return frozenset(needed.id for run in self.runs for needed in run.needs)

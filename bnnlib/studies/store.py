@@ -1,26 +1,30 @@
 """Results on disk: plain files, a folder for each study, whole or absent but never half.
 
-    runs.csv          a row for each finished run: its description, its figures, where and when it was made
-    epochs.csv        a row for each epoch of each finished run
-    outputs/ID.npz    what the run predicted, its weight histograms
+    runs/ID.json            a finished run: its description, settings, figures, epochs, where and when it was made
+    outputs/ID.npz          what the run predicted, its weight histograms, what was measured inside its layers
     latent/ID.safetensors   trained latent weights of a few runs
 
-A run counts as finished when its row stands in runs.csv; that row is written last. Each file is written beside itself
-and moved into place, under a lock, so that several processes may add runs and a kill leaves the old content.
+A file for each run: many workers may write at once, on a network file system too. A run counts as finished when its
+JSON stands, which is written last. Reading collates the files and trusts none of them: what is damaged, half written,
+copied or edited is refused by name.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
-from bnnlib.files import replaced
+from bnnlib.files import Damaged, replaced
+from bnnlib.studies.run import digest_of
 
-__all__ = ["ResultsStore"]
+__all__ = ["PARTS", "ResultsStore"]
+
+# of a run's JSON: what its id is made of; every setting, defaults too; what came out; epoch by epoch; where and when
+PARTS = ("description", "settings", "figures", "epochs", "provenance")
 
 
 class ResultsStore:
@@ -28,14 +32,15 @@ class ResultsStore:
 
     Args:
         folder: where they are, or will be.
-        only: run ids to read; rows of other ids (of settings that the study no longer has) are left out.
+        only: run ids to read, in this order; other runs (of settings that the study no longer has) are left out.
     """
 
     def __init__(self, folder: Path, only: Iterable[str] | None = None):
         self.folder = Path(folder)
-        self.only = None if only is None else frozenset(only)
-        self.runs_file = self.folder / "runs.csv"
-        self.epochs_file = self.folder / "epochs.csv"
+        self.only = None if only is None else tuple(only)
+
+    def run_file(self, run_id: str) -> Path:
+        return self.folder / "runs" / f"{run_id}.json"
 
     def outputs_file(self, run_id: str) -> Path:
         return self.folder / "outputs" / f"{run_id}.npz"
@@ -43,63 +48,116 @@ class ResultsStore:
     def latent_file(self, run_id: str) -> Path:
         return self.folder / "latent" / f"{run_id}.safetensors"
 
+    def finished(self) -> list[str]:
+        """Ids of the finished runs, in the study's order (alphabetical if it is not known)."""
+        there = {path.stem for path in (self.folder / "runs").glob("*.json")}
+        return sorted(there) if self.only is None else [run_id for run_id in self.only if run_id in there]
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A finished run, as its file has it: by the names of :data:`PARTS`.
+
+        Raises:
+            Damaged: the file is not whole, not of this run, or its description does not fit its id.
+        """
+        path = self.run_file(run_id)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise Damaged(
+                f"{path} is not a whole result ({error}): restore it from version control, or delete it to run it again"
+            ) from error
+        if not isinstance(kept, dict) or set(kept) != {"run", *PARTS}:
+            raise Damaged(f"{path} must hold run, {', '.join(PARTS)}; restore it from version control, or delete it")
+        digest = digest_of(kept["description"])
+        if kept["run"] != run_id or not run_id.endswith(f"-s{kept['settings'].get('seed')}-{digest}"):
+            raise Damaged(
+                f"{path} holds run {kept['run']} with description {digest}: it was copied, renamed or edited. Delete "
+                "it, or restore it from version control"
+            )
+        lengths = {len(values) for values in kept["epochs"].values()}
+        if lengths != {kept["settings"]["epochs"]}:
+            raise Damaged(
+                f"{path} must hold {kept['settings']['epochs']} epochs, received {sorted(lengths)}; delete it"
+            )
+        return kept
+
     def runs(self) -> pd.DataFrame:
-        """The finished runs, a row each, indexed by run id; empty before the first."""
-        frame = _read(self.runs_file).set_index("run") if self.runs_file.exists() else pd.DataFrame()
-        return frame if self.only is None or not len(frame) else frame[frame.index.isin(self.only)]
+        """The finished runs, a row each, indexed by run id; empty before the first.
+
+        Columns: arm, method, model, dataset, the options of data, method and model by name, every setting, the figures,
+        and the circumstances. An option that a run does not have is empty.
+
+        Raises:
+            Damaged: see :meth:`run`.
+        """
+        rows = []
+        for run_id in self.finished():
+            kept = self.run(run_id)
+            described = kept["description"]
+            options = {
+                key: value
+                for part in ("data_options", "method_options", "model_options")
+                for key, value in described.get(part, {}).items()
+            }
+            rows.append(
+                {
+                    "run": run_id,
+                    "arm": described["arm"],
+                    "method": described["method"]["name"],
+                    "model": described["model"],
+                    "dataset": described["dataset"],
+                    **options,
+                    **kept["settings"],
+                    **kept["figures"],
+                    **kept["provenance"],
+                }
+            )
+        return pd.DataFrame(rows).set_index("run") if rows else pd.DataFrame()
 
     def epochs(self) -> pd.DataFrame:
-        """The epochs of the finished runs, with the column ``run``."""
-        frame = _read(self.epochs_file) if self.epochs_file.exists() else pd.DataFrame()
-        return frame[frame["run"].isin(self.runs().index)].reset_index(drop=True) if len(frame) else frame
+        """The epochs of the finished runs, a row each, with the column ``run``."""
+        tables = [pd.DataFrame({"run": run_id, **self.run(run_id)["epochs"]}) for run_id in self.finished()]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def outputs(self, run_id: str) -> dict[str, np.ndarray]:
         """The arrays kept of one run."""
         with np.load(self.outputs_file(run_id), allow_pickle=False) as file:
             return dict(file)
 
-    def finished(self) -> set[str]:
-        """Ids of the finished runs."""
-        return set(self.runs().index)
-
     def add(
         self,
         run_id: str,
-        row: Mapping[str, Any],
-        epochs: pd.DataFrame,
+        parts: Mapping[str, Any],
         outputs: Mapping[str, np.ndarray],
         latent: Mapping[str, Any] | None = None,
     ) -> None:
-        """Adds a finished run; adding it again replaces it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
+        """Adds a finished run; adding it again replaces it.
 
-            def write_outputs(partial: Path) -> None:
-                with partial.open("wb") as file:
-                    np.savez_compressed(file, **outputs)
+        Args:
+            parts: plain data by the names of :data:`PARTS`.
+            outputs: arrays to keep beside it.
+            latent: its weights, name -> tensor, or None.
+        """
 
-            replaced(self.outputs_file(run_id), write_outputs)
-            if latent is not None:
-                from safetensors.torch import save_file
+        def write_outputs(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, **outputs)
 
-                replaced(self.latent_file(run_id), lambda partial: save_file(dict(latent), partial))
-            epochs = epochs.copy()
-            epochs.insert(0, "run", run_id)
-            self._append(self.epochs_file, epochs, run_id)
-            plain = {k: json.dumps(v, sort_keys=True) if isinstance(v, dict) else v for k, v in row.items()}
-            self._append(self.runs_file, pd.DataFrame([{"run": run_id, **plain}]), run_id)
-
-    def _append(self, path: Path, rows: pd.DataFrame, run_id: str) -> None:
-        if path.exists():
-            old = _read(path)
-            rows = pd.concat([old[old["run"] != run_id].astype(object), rows.astype(object)], ignore_index=True)
-        replaced(path, lambda partial: rows.to_csv(partial, index=False, lineterminator="\n"))
+        replaced(self.outputs_file(run_id), write_outputs)
+        if latent is not None:
+            save_weights(self.latent_file(run_id), latent)
+        text = json.dumps({"run": run_id, **{name: parts[name] for name in PARTS}}, indent=1, ensure_ascii=False)
+        replaced(self.run_file(run_id), lambda partial: partial.write_text(_flat(text) + "\n", encoding="utf-8"))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype={"run": str, "arm": str, "commit": str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(
-            f"{path} is not a whole table of results ({error}); restore it from version control"
-        ) from error
+def save_weights(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a state dict as safetensors, whole or not at all."""
+    from safetensors.torch import save_file
+
+    contiguous = {name: value.contiguous() for name, value in state.items()}
+    replaced(path, lambda partial: save_file(contiguous, partial))
+
+
+def _flat(text: str) -> str:
+    """JSON with each list on one line: an epoch's column stays readable in a diff."""
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found.group().split()), text)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bnnlib.training.record import History
+from bnnlib.training.history import History
 
 __all__ = ["FAULTS", "Diagnosis", "Fault", "diagnose"]
 

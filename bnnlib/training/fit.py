@@ -1,30 +1,31 @@
-"""The training loop, the same for every method."""
+"""The training loop, the same for every method and every kind of data."""
 
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from rich.progress import Progress
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from bnnlib import catalogue
 from bnnlib.catalogue import Method
-from bnnlib.data import ImageSplits
-from bnnlib.layers import binary_layers, quantized_layers
-from bnnlib.losses import LOSSES
-from bnnlib.quantizers import Quantizer
-from bnnlib.training.augment import augmented
-from bnnlib.training.diagnostics import LayerWatch, dead_filters
-from bnnlib.training.record import EpochRecord, History, LatentWatch
+from bnnlib.data import Splits
+from bnnlib.layers import quantized_layers
+from bnnlib.training.history import History
+from bnnlib.training.measurements import LatentMeasurements, LayerMeasurements, dead_filters
+from bnnlib.training.objective import Objective
+from bnnlib.training.observers import Observer, ProgressBar
+from bnnlib.training.optimization import make_optimizer, make_schedule
 from bnnlib.training.settings import Settings
-from bnnlib.training.state import TrainingState
+from bnnlib.training.state import TrainingState, description
 
-__all__ = ["FitResult", "fit", "make_optimizer", "parameter_groups", "seeded"]
+__all__ = ["FitResult", "fit", "seeded"]
 
 
 @dataclass
@@ -38,6 +39,7 @@ class FitResult:
         epoch: the reported epoch: of the best validation accuracy (the first of equals), or the last.
         history: every epoch.
         validation_scores, test_scores: (N, classes) float32 at the reported epoch; None without a test split.
+        sessions: commit, versions, processor, threads and date of each session of the training.
     """
 
     model: nn.Module
@@ -47,18 +49,18 @@ class FitResult:
     history: History
     validation_scores: Tensor
     test_scores: Tensor | None
+    sessions: list[dict[str, Any]]
 
 
 def fit(
     model: nn.Module,
     method: str | Method,
-    splits: ImageSplits,
-    settings: Settings,
+    splits: Splits,
+    settings: Settings | None = None,
     *,
     teacher: nn.Module | None = None,
     checkpoint: Path | None = None,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    on_step: Callable[[int, int, int], None] | None = None,
+    observers: Sequence[Observer] = (),
     progress: bool = False,
 ) -> FitResult:
     """Trains a network under a method.
@@ -66,160 +68,114 @@ def fit(
     The same arguments give the same result on the same machine with the same number of threads, interrupted or not.
 
     Args:
-        model: built for ``method``; changed in place. Its initial weights are the caller's (see :func:`seeded`).
+        model: built for ``method``; changed in place. Its initial weights are the caller's (see :func:`seeded` and
+            :func:`~bnnlib.training.start_from`).
         method: a name of ``bnnlib.methods`` or a record.
         splits: the data; the test split is only ever evaluated, never used for a choice.
-        settings: see :class:`~bnnlib.training.Settings`.
-        teacher: a trained network whose scores the method's loss wants (ReActNet's distributional loss); it must take
-            the same images and is left as it is.
+        settings: see :class:`~bnnlib.training.Settings`; its defaults if None.
+        teacher: a trained network whose scores the objective compares with (ReActNet's loss, or distillation); it must
+            take the same inputs and is left as it is.
         checkpoint: a file that is rewritten (atomically) after every epoch; if it exists, training goes on from it.
-        on_epoch: called with each new record.
-        on_step: called with (epoch, step, steps in the epoch).
+        observers: who looks on; see :class:`~bnnlib.training.Observer`.
         progress: draw a bar with the time left.
 
     Raises:
-        ValueError: the training set is smaller than a batch; the model was built for another method; a checkpoint
-            belongs to another training; the method's loss wants a teacher and none is given.
+        ValueError: the training set is smaller than a batch; the model was built for another method; the objective
+            wants a teacher and none is given, or makes no use of one; a checkpoint belongs to another training or
+            thread count, or is damaged (:class:`bnnlib.files.Damaged`).
         FloatingPointError: the loss is no longer finite.
     """
-    method = catalogue.get(method)
-    steps = len(splits.train) // settings.batch_size
-    if steps < 1:
-        raise ValueError(
-            f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} images)"
-        )
-    if any(True for _ in quantized_layers(model)) != (method.weight_bits < 32):
-        kind = "no quantized layer" if method.weight_bits < 32 else "quantized layers"
-        raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
-    if method.loss == "distributional" and teacher is None:
-        raise ValueError(
-            f"the loss of {method.name} compares the network with a trained real one: give teacher=fit(...).model of "
-            f'its float twin, or train without: fit(model, methods["{method.name}"].varied(loss="cross_entropy"), ...)'
-        )
-    for name, count in dead_filters(model).items():
-        warnings.warn(
-            f"{count} filters of layer {name} are dead: their scale is zero, so they give zero whatever the input; "
-            "look at their initial weights, and at centring with one input channel",
-            stacklevel=2,
-        )
-    fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
-    raw = model.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(raw, method, settings)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda t: (1 + math.cos(math.pi * t / (steps * settings.epochs))) / 2
+    method, settings = catalogue.get(method), settings or Settings()
+    objective = Objective.of(method, settings)
+    _check(model, method, splits, settings, objective, teacher)
+    # Fabric would otherwise take a SLURM job that this process happens to run in for one of its own.
+    fabric = Fabric(
+        accelerator=_accelerator(settings.device),
+        devices=1,
+        precision=settings.precision,
+        plugins=[LightningEnvironment()],
     )
-    wrapped, optimizer = fabric.setup(raw, optimizer)
-
-    run = TrainingState(raw, optimizer, schedule, settings, method, splits)
+    steps = len(splits.train) // settings.batch_size
+    optimizer = make_optimizer(model, method, settings)
+    schedule = make_schedule(optimizer, settings, steps)
+    prepared, stepper = fabric.setup(model, optimizer)
+    state = TrainingState(
+        model, optimizer, schedule, description(method, splits, settings, teacher), fabric.device.type
+    )
     if checkpoint is not None and checkpoint.exists():
-        run.restore(checkpoint)
+        state.restore(checkpoint)
     if teacher is not None:
-        teacher = teacher.to(fabric.device, memory_format=torch.channels_last).eval()
-    watch, inside = LatentWatch(raw), LayerWatch(raw)
-    if not run.history.epochs:
-        run.history.histograms = {name: [row] for name, row in watch.histograms().items()}
+        teacher = teacher.to(fabric.device).eval()
+    observers = [*observers, *([ProgressBar()] if progress else [])]
+    latent, inside = LatentMeasurements(model), LayerMeasurements(model)
+    if not state.history.epochs:
+        state.history.histograms = {name: [row] for name, row in latent.histograms().items()}
 
-    done = len(run.history.epochs)
-    # Drawn from this thread, once a second: a thread that draws ten times a second fills a notebook's channel with
-    # messages for as long as a study takes, and papermill was seen to wait for the end of a cell that had ended.
-    with Progress(*Progress.get_default_columns(), disable=not progress, auto_refresh=False) as bar:
-        task = bar.add_task(method.name, total=steps * settings.epochs, completed=steps * done)
-        drawn = time.monotonic()
+    def train(epoch: int) -> dict[str, Any]:
+        """One pass over the training set; the epoch's figures by the names of :class:`EpochRecord`."""
+        begun = time.perf_counter()
+        seeded(settings.seed, epoch)
+        order = torch.randperm(len(splits.train))
+        losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
+        method.on_epoch(model, (epoch - 1) / settings.epochs)
+        prepared.train()
+        for step in range(steps):
+            index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+            inputs = splits.train.inputs(index, draw=torch.default_generator).to(fabric.device)
+            labels = splits.train.labels[index].to(fabric.device)
+            measured = inside.begin(step)
+            method.before_forward(model)
+            scores = prepared(inputs)
+            loss = objective(scores.float(), labels, None if teacher is None else _scores_of(teacher, inputs))
+            stepper.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            method.after_backward(model)
+            if measured:
+                inside.before_step()
+            stepper.step()
+            schedule.step()
+            method.after_step(model)
+            if measured:
+                inside.after_step()
+            losses += loss.detach().cpu()
+            right += (scores.argmax(1) == labels).sum().cpu()
+            for observer in observers:
+                observer.step(epoch, step + 1, steps)
+        mean_loss = losses.item() / steps
+        if not math.isfinite(mean_loss):
+            raise FloatingPointError(
+                f"the training loss is {mean_loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
+                f"{settings.learning_rate:g}) or look for NaN in the data"
+            )
+        return {
+            "epoch": epoch,
+            "train_seconds": time.perf_counter() - begun,
+            "train_loss": mean_loss,
+            "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
+            "learning_rate": schedule.get_last_lr()[0],
+        }
 
-        def step_done(epoch: int, step: int) -> None:
-            nonlocal drawn
-            bar.advance(task)
-            if time.monotonic() - drawn >= 1:
-                bar.refresh()
-                drawn = time.monotonic()
-            if on_step is not None:
-                on_step(epoch, step, steps)
-
+    done = len(state.history.epochs)
+    for observer in observers:
+        observer.begin(method.name, settings.epochs, steps, done)
+    try:
         for epoch in range(done + 1, settings.epochs + 1):
             begun = time.perf_counter()
-            method.on_epoch(raw, (epoch - 1) / settings.epochs)
-            figures = _train_epoch(
-                fabric, wrapped, teacher, optimizer, schedule, method, splits, settings, epoch, inside, step_done
-            )
-            figures |= {"flips": watch.flips(), "saturated": watch.saturated()}
-            run.history.layers += inside.epoch(epoch)
-            record = run.evaluated(figures, begun)
-            for name, row in watch.histograms().items():
-                run.history.histograms[name].append(row)
+            figures = train(epoch)
+            figures |= {"flips": latent.flips(), "saturated": latent.saturated()}
+            record = state.evaluate(figures, begun, method, splits, settings, objective)
+            state.history.layers += inside.epoch(epoch)
+            for name, row in latent.histograms().items():
+                state.history.histograms[name].append(row)
             if checkpoint is not None:
-                run.save(checkpoint)
-            if on_epoch is not None:
-                on_epoch(record)
-
-    raw.load_state_dict(run.best["state"])
-    best = run.best
-    return FitResult(
-        model=raw.cpu().eval(),
-        device=fabric.device.type,
-        trained_statistics=best["trained_statistics"],
-        epoch=best["epoch"],
-        history=run.history,
-        validation_scores=best["validation_scores"],
-        test_scores=best["test_scores"],
-    )
-
-
-def _train_epoch(
-    fabric: Fabric,
-    model: nn.Module,
-    teacher: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    method: Method,
-    splits: ImageSplits,
-    settings: Settings,
-    epoch: int,
-    watch: LayerWatch,
-    step_done: Callable[[int, int], None],
-) -> dict:
-    """One pass over the training set; the epoch's figures by the names of :class:`EpochRecord`."""
-    seeded(settings.seed, epoch)
-    steps = len(splits.train) // settings.batch_size
-    order = torch.randperm(len(splits.train))
-    losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
-    model.train()
-    begun = time.perf_counter()
-    for step in range(steps):
-        batch = splits.train[order[step * settings.batch_size : (step + 1) * settings.batch_size]]
-        images = splits.normalise(augmented(batch.images, settings.augment))
-        images = images.to(fabric.device, memory_format=torch.channels_last)
-        labels = batch.labels.to(fabric.device)
-        measured = watch.begin(step)
-        method.before_forward(model)
-        outputs = model(images)
-        loss = LOSSES[method.loss](outputs.float(), labels if teacher is None else _scores_of(teacher, images))
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-        method.after_backward(model)
-        if measured:
-            watch.before_step()
-        optimizer.step()
-        schedule.step()
-        method.after_step(model)
-        if measured:
-            watch.after_step()
-        losses += loss.detach().cpu()
-        right += (outputs.argmax(1) == labels).sum().cpu()
-        step_done(epoch, step + 1)
-    seconds = time.perf_counter() - begun
-    mean_loss = losses.item() / steps
-    if not math.isfinite(mean_loss):
-        raise FloatingPointError(
-            f"the training loss is {mean_loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
-            f"{settings.learning_rate:g}) or look for NaN in the data"
-        )
-    return {
-        "epoch": epoch,
-        "train_seconds": seconds,
-        "train_loss": mean_loss,
-        "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
-        "learning_rate": settings.learning_rate * schedule.lr_lambdas[0](epoch * steps),
-    }
+                state.save(checkpoint)
+            for observer in observers:
+                observer.epoch(record)
+    finally:
+        inside.close()
+        for observer in observers:
+            observer.end()
+    return _result(state)
 
 
 def seeded(seed: int, epoch: int = 0) -> None:
@@ -230,36 +186,59 @@ def seeded(seed: int, epoch: int = 0) -> None:
     torch.manual_seed(seed * 1_000_003 + epoch)
 
 
-def make_optimizer(model: nn.Module, method: Method, settings: Settings) -> torch.optim.Optimizer:
-    """The optimiser of a training: Adam with decoupled decay, or SGD with momentum 0.9."""
-    groups = parameter_groups(model, method, settings)
-    return torch.optim.AdamW(groups) if settings.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
+def _check(
+    model: nn.Module,
+    method: Method,
+    splits: Splits,
+    settings: Settings,
+    objective: Objective,
+    teacher: nn.Module | None,
+) -> None:
+    """Refuses what could only fail later, or would train something else than was asked for."""
+    if len(splits.train) < settings.batch_size:
+        raise ValueError(
+            f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} samples)"
+        )
+    if any(True for _ in quantized_layers(model)) != (method.weight_bits < 32):
+        kind = "no quantized layer" if method.weight_bits < 32 else "quantized layers"
+        raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
+    if objective.needs_teacher and teacher is None:
+        raise ValueError(
+            f"the objective of this training ({objective}) compares with a teacher: give teacher=fit(...).model of the "
+            f'float twin, or train without one: fit(model, methods["{method.name}"].varied(loss="cross_entropy"), ...) '
+            "with distillation=0"
+        )
+    if teacher is not None and not objective.needs_teacher:
+        raise ValueError(
+            f"a teacher was given, but the objective ({objective}) makes no use of it: give Settings(distillation=...) "
+            "above 0, or no teacher"
+        )
+    for name, count in dead_filters(model).items():
+        warnings.warn(
+            f"{count} filters of layer {name} are dead: their scale is zero, so they give zero whatever the input; "
+            "look at their initial weights, and at centring with one input channel",
+            stacklevel=3,
+        )
 
 
-def parameter_groups(model: nn.Module, method: Method, settings: Settings) -> list[dict]:
-    """A group for the real parameters, one for what quantizers learn, one for each latent weight with its own rate.
-
-    Only the real parameters have weight decay: a latent weight pulled to zero would only flip more, and a step size or
-    a threshold has no reason to be small.
-    """
-    latent = {layer.weight: layer for _, layer in quantized_layers(model)}
-    few_valued = {layer.weight for _, layer in binary_layers(model)}
-    learned = {p for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters()}
-    plain = {"lr": settings.learning_rate, "weight_decay": 0.0}
-    real = [p for p in model.parameters() if p not in latent and p not in learned]
-    groups = [plain | {"params": real, "weight_decay": settings.weight_decay}] if real else []
-    if learned:
-        groups.append(plain | {"params": [p for p in model.parameters() if p in learned]})
-    for weight in latent:
-        scaled = method.update_scale is not None and weight in few_valued
-        factor = method.update_scale(weight, settings.optimizer) if scaled else 1.0
-        groups.append({"params": [weight], "lr": settings.learning_rate * factor, "weight_decay": 0.0})
-    return groups
+def _result(state: TrainingState) -> FitResult:
+    """The reported epoch's network and all that was kept of the training."""
+    state.model.load_state_dict(state.best["state"])
+    return FitResult(
+        model=state.model.cpu().eval(),
+        device=state.device,
+        trained_statistics=state.best["trained_statistics"],
+        epoch=state.best["epoch"],
+        history=state.history,
+        validation_scores=state.best["validation_scores"],
+        test_scores=state.best["test_scores"],
+        sessions=state.sessions,
+    )
 
 
 @torch.no_grad()
-def _scores_of(teacher: nn.Module, images: Tensor) -> Tensor:
-    return teacher(images).float()
+def _scores_of(teacher: nn.Module, inputs: Tensor) -> Tensor:
+    return teacher(inputs).float()
 
 
 def _accelerator(device: str) -> str:

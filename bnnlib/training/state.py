@@ -1,62 +1,95 @@
-"""What a training must keep to go on where it stopped, and the best epoch so far."""
+"""What a training must keep to go on where it stopped, and the epoch that is reported."""
 
+import hashlib
+import io
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnnlib.catalogue import Method
-from bnnlib.data import ImageSplits
-from bnnlib.files import replaced
-from bnnlib.losses import LOSSES
-from bnnlib.training.evaluate import accuracy, reestimate_batch_norm, scores
-from bnnlib.training.record import EpochRecord, History
+from bnnlib.data import Splits
+from bnnlib.files import Damaged, replaced, sealed, unsealed
+from bnnlib.provenance import provenance
+from bnnlib.training.evaluate import accuracy, balanced_accuracy, reestimate_batch_norm, scores
+from bnnlib.training.history import EpochRecord, History
+from bnnlib.training.objective import Objective
 from bnnlib.training.settings import Settings
 
-SELECTION_SIZE = 5000  # with fewer validation images an epoch is not chosen: the last one of the schedule is reported
+SELECTION_SIZE = 5000  # with fewer validation samples an epoch is not chosen: the last one of the schedule is reported
 
 
+def description(method: Method, splits: Splits, settings: Settings, teacher: nn.Module | None) -> dict[str, Any]:
+    """What a training is, as plain data; the device is left out: it says where, not what."""
+    return {
+        "settings": {name: value for name, value in asdict(settings).items() if name != "device"},
+        "method": method.describe(),
+        "data": splits.description,
+        "teacher": None if teacher is None else digest(teacher),
+    }
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers, in hexadecimal."""
+    whole = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        whole.update(name.encode())
+        whole.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
+
+
+@dataclass
 class TrainingState:
-    """Everything a training needs to go on: weights, optimiser, schedule, records, and the best epoch so far."""
+    """Everything a training needs to go on: weights, optimiser, schedule, records, and the reported epoch so far.
 
-    def __init__(self, model: nn.Module, optimizer, schedule, settings: Settings, method: Method, splits: ImageSplits):
-        self.model, self.optimizer, self.schedule = model, optimizer, schedule
-        self.method, self.splits = method, splits
-        self.described = {  # the device is left out: it says where, not what
-            "settings": {name: value for name, value in asdict(settings).items() if name != "device"},
-            "method": method.describe(),
-            "data": f"{splits.name}, {splits.profile}, {len(splits.train)} images from {splits.train.ids[:3].tolist()}",
-        }
-        self.history = History()
-        self.best: dict = {}
+    Attributes:
+        described: what the training is; a checkpoint of another one is refused.
+        history: every epoch so far.
+        best: the reported epoch so far: its number, state, scores.
+        sessions: the circumstances of each session that the training has gone through.
+    """
 
-    def evaluated(self, figures: dict, begun: float) -> EpochRecord:
-        """Evaluates the epoch that began at ``begun`` (``time.perf_counter``), keeps it if it is the best so far."""
-        # a loss against a teacher has no labels: what is recorded on validation is then the cross-entropy
-        loss_of = LOSSES["cross_entropy" if self.method.loss == "distributional" else self.method.loss]
-        splits = self.splits
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    described: dict[str, Any]
+    device: str
+    history: History = field(default_factory=History)
+    best: dict[str, Any] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.sessions.append(provenance(self.device))
+
+    def evaluate(
+        self, figures: dict, begun: float, method: Method, splits: Splits, settings: Settings, objective: Objective
+    ) -> EpochRecord:
+        """Evaluates the epoch that began at ``begun`` (``time.perf_counter``); keeps it if it is to be reported."""
         trained = {name: value.detach().cpu().clone() for name, value in self.model.named_buffers()}
-        if self.method.stochastic:  # the running statistics belong to sampled weights, not to those evaluated
-            reestimate_batch_norm(self.model, splits)
-        validation = scores(self.model, splits.validation, splits)
-        test = scores(self.model, splits.test, splits) if splits.test is not None else None
+        if method.stochastic:  # the running statistics belong to sampled weights, not to those evaluated
+            reestimate_batch_norm(self.model, splits.train)
+        validation = scores(self.model, splits.validation)
+        test = scores(self.model, splits.test) if splits.test is not None else None
         record = EpochRecord(
             **figures,
             seconds=time.perf_counter() - begun,
-            validation_loss=loss_of(validation, splits.validation.labels).item(),
-            validation_accuracy=accuracy(validation.argmax(1), splits.validation.labels),
-            test_accuracy=None if test is None else accuracy(test.argmax(1), splits.test.labels),
+            validation_loss=objective.on_evaluation(validation, splits.validation.labels).item(),
+            **_accuracies("validation", validation, splits.validation.labels),
+            **_accuracies("test", test, None if test is None else splits.test.labels),
         )
         self.history.epochs.append(record)
-        chosen = len(splits.validation) >= SELECTION_SIZE
-        if not self.best or not chosen or record.validation_accuracy > self.best["validation_accuracy"]:
+        of_class = settings.select == "balanced-accuracy"
+        judged = record.validation_balanced_accuracy if of_class else record.validation_accuracy
+        chosen = settings.select != "last" and len(splits.validation) >= SELECTION_SIZE
+        if not self.best or not chosen or judged > self.best["judged"]:
             self.best = {
                 "epoch": record.epoch,
-                "validation_accuracy": record.validation_accuracy,
-                "state": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
+                "judged": judged,
+                "state": {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()},
                 "trained_statistics": trained,
                 "validation_scores": validation,
                 "test_scores": test,
@@ -65,7 +98,7 @@ class TrainingState:
         return record
 
     def save(self, path: Path) -> None:
-        """Writes the checkpoint, in one step."""
+        """Writes the checkpoint, sealed, in one step."""
         kept = {
             "described": self.described,
             "model": self.model.state_dict(),
@@ -75,26 +108,49 @@ class TrainingState:
             "histograms": self.history.histograms,
             "layers": self.history.layers,
             "best": self.best,
+            "sessions": self.sessions,
         }
-        replaced(path, lambda partial: torch.save(kept, partial))
+        content = io.BytesIO()
+        torch.save(kept, content)
+        replaced(path, lambda partial: partial.write_bytes(sealed(content.getvalue())))
 
     def restore(self, path: Path) -> None:
         """Goes back to a checkpoint.
 
         Raises:
-            ValueError: it is damaged, or belongs to another training.
+            Damaged: it is no checkpoint, or any bit of it has changed.
+            ValueError: it belongs to another training, or was written with another number of threads, which is part of
+                what makes a training repeatable.
         """
         try:
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, UnpicklingError) as error:
-            raise ValueError(f"checkpoint {path} is damaged ({error}); delete it to begin anew") from error
-        if kept.get("described") != self.described:
+            kept = torch.load(io.BytesIO(unsealed(path)), map_location="cpu", weights_only=True)
+            described, sessions = kept["described"], kept["sessions"]
+        except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
+            raise Damaged(f"{path} is no checkpoint of a training ({error}); delete it to begin anew") from error
+        if described != self.described:
             raise ValueError(
-                f"checkpoint {path} belongs to another training: it holds {kept.get('described')}, wanted is "
-                f"{self.described}; delete it or name another"
+                f"checkpoint {path} belongs to another training: it holds {described}, wanted is {self.described}; "
+                "delete it or name another"
+            )
+        threads, now = sessions[-1]["threads"], self.sessions[-1]["threads"]
+        if threads != now and self.device == "cpu":
+            raise ValueError(
+                f"{path.stem} was begun with {threads} threads and would go on with {now}: give {threads} threads "
+                f"(--threads, torch.set_num_threads), or delete {path} to begin anew"
             )
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.schedule.load_state_dict(kept["schedule"])
         self.history = History([EpochRecord(**record) for record in kept["epochs"]], kept["histograms"], kept["layers"])
         self.best = kept["best"]
+        self.sessions = [*sessions, *self.sessions]
+
+
+def _accuracies(part: str, scored: Tensor | None, labels: Tensor | None) -> dict[str, float | None]:
+    if scored is None:
+        return {f"{part}_accuracy": None, f"{part}_balanced_accuracy": None}
+    predicted = scored.argmax(1)
+    return {
+        f"{part}_accuracy": accuracy(predicted, labels),
+        f"{part}_balanced_accuracy": balanced_accuracy(predicted, labels),
+    }

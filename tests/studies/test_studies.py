@@ -3,19 +3,20 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
-import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
+import bnnlib
 from bnnlib import data, studies
-from bnnlib.files import replaced
-from bnnlib.studies import ResultsStore, Run, Study, execute, run_one
-from bnnlib.studies.execute import RunBusy, StudyFailed
+from bnnlib.files import Damaged, replaced
+from bnnlib.provenance import commit
+from bnnlib.studies import ResultsStore, Run, RunBusy, Study, StudyFailed, execute, run_one, unfinished
 from bnnlib.training import Settings, scores
 
 TINY = Settings(epochs=2, batch_size=100, device="cpu")
@@ -29,13 +30,18 @@ def tiny_run(method="binaryconnect-stochastic", seed=0, **settings):
         dataset="FashionMNIST",
         settings=replace(TINY, seed=seed, **settings),
         profile="quick",
-        train_size=300,
+        data_options={"train_size": 300},
         model_options={"width": 16},
     )
 
 
 def tiny_study(*runs, **options):
     return Study("tiny", "does it run?", runs or (tiny_run(), tiny_run("float")), **options)
+
+
+def files(store):
+    """Whatever lies in the folder of a study's results."""
+    return sorted(path for path in store.folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_the_checkpoint_of_a_convolutional_run_gives_its_predictions_again(store
     model = run.build_model()
     model.load_state_dict(load_file(store.latent_file(run.id)))
     splits = data.load("FashionMNIST", "quick")
-    predicted = scores(model, splits.test, splits).argmax(1).numpy()
+    predicted = scores(model, splits.test).argmax(1).numpy()
     assert (predicted == store.outputs(run.id)["test_predicted"]).mean() > 0.995
 
 
@@ -101,11 +107,11 @@ def test_two_workers_finish_a_study_and_a_second_call_does_nothing(store, tmp_pa
     study = tiny_study(*(tiny_run(seed=s) for s in range(3)))
     seen = []
     done = execute(study, store, tmp_path, workers=2, on_epoch=lambda *what: seen.append(what))
-    assert set(done) == {run.id for run in study.runs} == store.finished()
-    assert len(seen) == 6
-    before = store.runs_file.read_bytes()
+    assert set(done) == {run.id for run in study.runs} == set(store.finished())
+    assert sorted(figures[:3] for figures in seen) == sorted((run.id, e, 2) for run in study.runs for e in (1, 2))
+    before = {path: path.read_bytes() for path in files(store)}
     assert execute(study, store, tmp_path) == []
-    assert store.runs_file.read_bytes() == before
+    assert {path: path.read_bytes() for path in files(store)} == before
 
 
 def test_a_run_that_fails_is_told_and_does_not_stop_the_others(store, tmp_path):
@@ -113,7 +119,7 @@ def test_a_run_that_fails_is_told_and_does_not_stop_the_others(store, tmp_path):
     told = {}
     with pytest.raises(StudyFailed, match=rf"1 of 2 runs of tiny failed.*{bad.id}: ValueError: batch_size 301"):
         execute(tiny_study(bad, good), store, tmp_path, on_run=lambda run_id, error: told.update({run_id: error}))
-    assert store.finished() == {good.id}
+    assert store.finished() == [good.id]
     assert told[good.id] is None
     assert "batch_size 301" in told[bad.id]
 
@@ -141,7 +147,7 @@ def test_an_interrupt_ends_a_study_within_seconds(store, tmp_path):
     assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
-def test_a_resumed_run_tells_all_its_seconds_and_keeps_its_threads(store, tmp_path):
+def test_a_resumed_run_tells_all_its_seconds_and_sessions(store, tmp_path):
     run = tiny_run(epochs=3)
     study = tiny_study(run)
 
@@ -151,30 +157,69 @@ def test_a_resumed_run_tells_all_its_seconds_and_keeps_its_threads(store, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         run_one(study, run, store, tmp_path, on_epoch=stop)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads + 1)
-        with pytest.raises(ValueError, match=f"was begun with {threads} threads and would go on with {threads + 1}"):
-            run_one(study, run, store, tmp_path)
-    finally:
-        torch.set_num_threads(threads)
-    run_one(study, run, store, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bnnlib.provenance.commit", lambda: "another")
+        run_one(study, run, store, tmp_path)
     row = store.runs().loc[run.id]
     whole = store.epochs()["seconds"]
     assert len(whole) == 3
     assert row["seconds"] >= round(whole.sum(), 2)
+    assert row["commit"] == f"{commit()}; another"
 
 
 def test_rows_of_settings_that_a_study_no_longer_has_are_left_out(store, tmp_path):
     old, new = tiny_run(learning_rate=0.5), tiny_run()
     execute(tiny_study(old, new), store, tmp_path)
-    assert store.finished() == {old.id, new.id}
-    assert ResultsStore(store.folder, only=[new.id]).finished() == {new.id}
+    assert set(store.finished()) == {old.id, new.id}
+    assert ResultsStore(store.folder, only=[new.id]).finished() == [new.id]
 
 
 def test_run_ids_stay_what_they_are():
     # results are filed under them: a change of this value orphans every stored row
-    assert studies.get("fashion-binaryconnect").runs[0].id == "float-s0-02173552"
+    assert studies.get("fashion-binaryconnect").runs[0].id == "float-s0-8bfbff29"
+
+
+def test_the_defaults_that_ids_leave_out_stay_what_they_are():
+    # an id is made of what differs from these: a new field may come, a default must not change
+    assert vars(Settings()).items() >= {
+        "epochs": 15, "batch_size": 128, "learning_rate": 1e-3, "optimizer": "adam", "momentum": 0.9,
+        "schedule": "cosine", "warmup_epochs": 0, "weight_decay": 0.0, "latent_weight_decay": 0.0,
+        "label_smoothing": 0.0, "distillation": 0.0, "temperature": 4.0, "select": "accuracy", "seed": 0,
+        "precision": "32-true",
+    }.items()  # fmt: skip
+
+
+@pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda s: s.name)
+def test_every_stored_row_resolves(study):
+    store = studies.ResultsStore(studies.results_folder() / study.name)  # whatever lies there
+    wanted = {run.id: run for run in study.runs}
+    assert set(store.finished()) == set(wanted)
+    runs, epochs = store.runs(), store.epochs()
+    for run_id, run in wanted.items():
+        kept = store.run(run_id)
+        assert kept["description"] == run.describe()
+        settings = vars(run.settings)
+        assert kept["settings"] == {name: value for name, value in settings.items() if name != "device"}
+        outputs = store.outputs(run_id)
+        for part in ("validation", "test") if study.test else ("validation",):
+            right = 100 * (outputs[f"{part}_predicted"] == outputs[f"{part}_labels"]).mean()
+            assert right == pytest.approx(runs.loc[run_id, f"{part}_accuracy"])
+        by_epoch = epochs[epochs["run"] == run_id].set_index("epoch")
+        reported = by_epoch.loc[runs.loc[run_id, "reported_epoch"]]
+        assert reported["validation_accuracy"] == runs.loc[run_id, "validation_accuracy"]
+
+
+def test_a_changed_record_is_another_run():
+    run = tiny_run("bnn")
+    before = run.id
+    changed = replace(bnnlib.methods["bnn"], real_layers=frozenset({"first"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bnnlib.methods._records, "bnn", changed)
+        assert run.id != before
+    told = replace(bnnlib.methods["bnn"], title="another title")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bnnlib.methods._records, "bnn", told)
+        assert run.id == before
 
 
 def test_where_a_run_happens_does_not_change_what_it_gives(store, tmp_path):
@@ -195,9 +240,9 @@ def wait_for(path):
     return path
 
 
-def _forever(study, folder, work):
+def _forever(study, folder, work, module=None):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started ignoring it
-    execute(study, ResultsStore(folder), work, workers=1)
+    execute(study, ResultsStore(folder), work, workers=1, module=module)
 
 
 def test_a_killed_study_goes_on_where_it_stopped(store, tmp_path):
@@ -211,7 +256,7 @@ def test_a_killed_study_goes_on_where_it_stopped(store, tmp_path):
     process.join()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == []  # no worker outlives the study
-    assert store.finished() == set()
+    assert store.finished() == []
     epochs = []
     execute(study, store, tmp_path, on_epoch=lambda run_id, epoch, *rest: epochs.append(epoch))
     assert epochs[0] > 1
@@ -223,16 +268,18 @@ def test_a_full_disk_leaves_the_old_results(store, tmp_path, monkeypatch):
     run = tiny_run()
     study = tiny_study(run, tiny_run(seed=1))
     run_one(study, run, store, tmp_path)
-    before = {p.name: p.read_bytes() for p in (store.runs_file, store.epochs_file)}
+    before = {path: path.read_bytes() for path in files(store)}
 
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(
+        OSError, match=r"no space left for .*MB are needed, .* MB are free .* make room and run the same"
+    ):
         run_one(study, study.runs[1], store, tmp_path)
     monkeypatch.undo()
-    assert {p.name: p.read_bytes() for p in (store.runs_file, store.epochs_file)} == before
+    assert {path: path.read_bytes() for path in files(store)} == before
     assert not list(store.folder.rglob("*.partial"))
     assert (tmp_path / "tiny" / f"{study.runs[1].id}.pt").exists()
     run_one(study, study.runs[1], store, tmp_path)  # with space again, the run is finished from its checkpoint
@@ -241,27 +288,77 @@ def test_a_full_disk_leaves_the_old_results(store, tmp_path, monkeypatch):
 
 def test_a_run_counts_only_once_its_row_is_written(store, tmp_path, monkeypatch):
     run = tiny_run()
-    append = ResultsStore._append
 
-    def killed(self, path, rows, run_id):
-        if path == self.runs_file:
+    def killed(path, write):
+        if path == store.run_file(run.id):
             raise KeyboardInterrupt
-        append(self, path, rows, run_id)
+        replaced(path, write)
 
-    monkeypatch.setattr(ResultsStore, "_append", killed)
+    monkeypatch.setattr("bnnlib.studies.store.replaced", killed)
     with pytest.raises(KeyboardInterrupt):
         run_one(tiny_study(run), run, store, tmp_path)
     monkeypatch.undo()
-    assert store.finished() == set()
+    assert store.outputs_file(run.id).exists()
+    assert store.finished() == []
     run_one(tiny_study(run), run, store, tmp_path)
     assert len(store.epochs()) == 2  # not four
 
 
-def test_a_torn_table_is_named(store):
-    store.folder.mkdir()
-    store.runs_file.write_text('run,arm\n"a,b\n')
-    with pytest.raises(ValueError, match=r"runs\.csv is not a whole table"):
+def altered(store, run_id, change):
+    """Rewrites a stored run's text."""
+    path = store.run_file(run_id)
+    path.write_text(change(path.read_text()))
+    return path.name
+
+
+def test_stored_runs_that_cannot_be_trusted_are_refused_by_name(store, tmp_path):
+    run = tiny_run()
+    run_one(tiny_study(run), run, store, tmp_path)
+    path = store.run_file(run.id)
+    whole = path.read_text()
+    copy = store.run_file(run.id.replace("-s0-", "-s5-"))
+    for change, message in (
+        (lambda text: text[: len(text) // 2], "is not a whole result"),
+        (lambda text: "<<<<<<< ours\n" + text, "is not a whole result"),
+        (lambda text: "[]", "must hold run, description"),
+        (lambda text: text.replace('"batch_size": 100', '"batch_size": 50', 1), "was copied, renamed or edited"),
+        (lambda text: text.replace('"epoch": [ 1, 2 ]', '"epoch": [ 1 ]'), "must hold 2 epochs"),
+    ):
+        path.write_text(change(whole))
+        with pytest.raises(Damaged, match=rf"{path.name}.*{message}"):
+            store.runs()
+    path.write_text(whole)
+    copy.write_text(whole)  # a sixth seed by copying the fifth
+    with pytest.raises(Damaged, match=rf"{copy.name} holds run {run.id}.*was copied"):
         store.runs()
+
+
+def test_nothing_is_trained_where_nothing_can_be_written(store, tmp_path, monkeypatch):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    told = []
+    with pytest.raises(OSError, match=r"nothing can be written in .*results"):
+        execute(tiny_study(), store, tmp_path, on_epoch=lambda *figures: told.append(figures))
+    assert told == []
+
+
+def test_data_that_is_not_there_fails_once_before_the_first_run(store, tmp_path):
+    missing = [replace(tiny_run(seed=seed), dataset="MNIST") for seed in range(2)]  # has no built-in sample
+    told = []
+    with pytest.raises(data.DataNotFound, match="MNIST has no built-in sample"):
+        execute(tiny_study(*missing), store, tmp_path, on_run=lambda *run: told.append(run))
+    assert told == []
+
+
+def test_partial_files_of_killed_processes_are_swept(store, tmp_path):
+    folder = store.folder / "runs"
+    folder.mkdir(parents=True)
+    old, young = folder / ".a.json.1.partial", folder / ".b.json.2.partial"
+    for path in (old, young):
+        path.write_text("{")
+    os.utime(old, (time.time() - 7200,) * 2)
+    execute(tiny_study(), store, tmp_path)
+    assert not old.exists()
+    assert young.exists()  # perhaps somebody is writing it
 
 
 def test_writing_into_place_is_all_or_nothing(tmp_path):
@@ -272,7 +369,7 @@ def test_writing_into_place_is_all_or_nothing(tmp_path):
         partial.write_text("ha")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="no space"):
         replaced(path, fail)
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
     assert path.read_text() == "old"
@@ -299,3 +396,121 @@ def test_studies_refuse_double_runs_and_unknown_names(store, tmp_path):
         studies.get("cifar")
     with pytest.raises(ValueError, match="has no run nope"):
         execute(tiny_study(), store, tmp_path, only=["nope"])
+
+
+def waves():
+    """The study of tests/studies/waves.py, with its file."""
+    return studies.find(str(Path(__file__).parent / "waves.py"))
+
+
+def test_a_study_of_ones_own_data_is_one_short_file(store, tmp_path):
+    study, module = waves()
+    assert len(module.read_text().splitlines()) < 100
+    done = execute(study, store, tmp_path, module=module, workers=2)
+    assert len(done) == 3
+    runs = store.runs().set_index("arm")
+    assert runs.loc["bi-real", "noise"] == 0.5
+    assert runs.loc["float", "test_accuracy"] > 60
+
+
+def test_runs_come_behind_what_they_need_and_learn_from_it(store, tmp_path):
+    study, module = waves()
+    taught = study.runs[1]
+    order = []
+    execute(study, store, tmp_path, module=module, only=[taught.id], on_run=lambda run_id, error: order.append(run_id))
+    assert order == [study.runs[2].id, taught.id]  # the teacher was asked for by its pupil
+    kept = store.run(taught.id)["description"]
+    assert kept["teacher"] == kept["start"] == study.runs[2].id
+    assert "no temperature" not in kept
+
+
+def test_a_lost_work_folder_repeats_a_teacher_and_keeps_its_row(store, tmp_path):
+    study, module = waves()
+    pupil, teacher = study.runs[1], study.runs[2]
+    execute(study, store, tmp_path / "one", module=module, only=[teacher.id])
+    before = store.run_file(teacher.id).read_bytes()
+    assert unfinished(study, store, tmp_path / "two") == [study.runs[0].id, pupil.id, teacher.id]
+    execute(study, store, tmp_path / "two", module=module, only=[pupil.id])
+    assert store.run_file(teacher.id).read_bytes() == before
+    assert set(store.finished()) == {teacher.id, pupil.id}
+
+
+def test_a_killed_teacher_and_a_killed_second_step_end_as_uninterrupted_ones(store, tmp_path):
+    study, module = waves()
+    longer = replace(study.runs[2], settings=replace(study.runs[2].settings, epochs=60))
+    pupil = replace(study.runs[1], settings=longer.settings, teacher=longer, start=longer)
+    study = replace(study, runs=(longer, pupil))
+    expected = ResultsStore(tmp_path / "expected")
+    execute(study, expected, tmp_path / "whole", module=module)
+    for run in study.runs:  # first the teacher is killed, then its pupil
+        process = multiprocessing.get_context("spawn").Process(
+            target=_forever, args=(study, store.folder, tmp_path, module)
+        )
+        process.start()
+        wait_for(tmp_path / "waves" / f"{run.id}.pt")
+        workers = psutil.Process(process.pid).children(recursive=True)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert psutil.wait_procs(workers, timeout=20)[1] == []
+        assert run.id not in store.finished()
+    execute(study, store, tmp_path, module=module)
+    columns = ["train_loss", "validation_accuracy", "test_accuracy", "flips"]
+    pd.testing.assert_frame_equal(store.epochs()[["run", *columns]], expected.epochs()[["run", *columns]])
+    assert store.runs()["commit"].tolist() == expected.runs()["commit"].tolist()
+
+
+def test_a_worker_that_dies_is_replaced_and_its_run_goes_on(store, tmp_path):
+    run = tiny_run(epochs=60)
+    study, killed, epochs = tiny_study(run), [], []
+
+    def kill(run_id, epoch, *rest):
+        epochs.append(epoch)
+        if not killed and (tmp_path / "tiny" / f"{run.id}.pt").exists():
+            busy = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+            killed.append(max(busy, key=lambda p: p.cpu_times().user))
+            killed[0].kill()
+
+    execute(study, store, tmp_path, on_epoch=kill)
+    assert killed
+    assert store.finished() == [run.id]
+    assert list(store.epochs()["epoch"]) == list(range(1, 61))
+
+
+def test_two_processes_share_a_study(store, tmp_path):
+    study = tiny_study(*(tiny_run(seed=s, epochs=12) for s in range(4)))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_forever, args=(study, store.folder, tmp_path)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert len(store.finished()) == 4
+    assert (store.epochs().groupby("run").size() == 12).all()
+
+
+def test_no_image_in_training_and_studies():
+    # what belongs to images lives with their data; the studies of image sets name them by their data sets alone
+    for folder in ("training", "studies"):
+        for path in (Path(bnnlib.__file__).parent / folder).glob("*.py"):
+            assert "image" not in path.read_text().lower() or path.stem in ("fashion", "mnist"), path
+
+
+def test_a_study_file_says_what_it_must_define(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("STUDY = 1")
+    with pytest.raises(ValueError, match=r"mine\.py must define STUDY, a bnnlib\.studies\.Study; received 1"):
+        studies.find(str(path))
+    with pytest.raises(ValueError, match=r"no file .*absent\.py"):
+        studies.find(str(tmp_path / "absent.py"))
+
+
+def test_a_study_must_hold_what_its_runs_need():
+    teacher = tiny_run("float")
+    with pytest.raises(ValueError, match=f"needs {teacher.id}, which is not among its runs"):
+        tiny_study(replace(tiny_run("reactnet"), teacher=teacher))
+
+
+def test_a_scheduler_that_does_not_answer_is_named(store, tmp_path):
+    with pytest.raises(OSError, match="no Dask scheduler answers at tcp://127"):
+        execute(tiny_study(), store, tmp_path, scheduler="tcp://127.0.0.1:9")

@@ -4,10 +4,10 @@ import pytest
 
 import bnnlib
 from bnnlib import data, diagnose, models
-from bnnlib.faults import BROKEN, CURED, SHORT
+from bnnlib.broken_networks import BROKEN, CURED, SHORT
 from bnnlib.training import History, Settings, fit, seeded
 from bnnlib.training.diagnosis import FAULTS
-from bnnlib.training.diagnostics import COLUMNS
+from bnnlib.training.measurements import COLUMNS
 
 HEALTHY = ["binaryconnect-deterministic", "bnn", "larq-swish-sign", "xnor-naive", "xnor-operator", "bwn-allenai",
            "lsq-w2a2", "dorefa-w2a2", "twn", "ir-net", "ie-net", "bi-real"]  # fmt: skip
@@ -93,7 +93,7 @@ def test_measuring_changes_nothing(small, monkeypatch):
         return fit(models.MLP("xnor-port", width=32), "xnor-port", small, Settings(epochs=1, device="cpu")).model
 
     one = weights().state_dict()
-    monkeypatch.setattr("bnnlib.training.diagnostics.LayerWatch.begin", lambda self, step: False)
+    monkeypatch.setattr("bnnlib.training.measurements.LayerMeasurements.begin", lambda self, step: False)
     two = weights().state_dict()
     assert all((one[k] == two[k]).all() for k in one)
 

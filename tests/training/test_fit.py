@@ -8,10 +8,20 @@ from torch import nn
 
 import bnnlib
 from bnnlib import data, models
+from bnnlib.files import Damaged
 from bnnlib.layers import binary_layers
-from bnnlib.training import Settings, fit, reestimate_batch_norm, scores, seeded
-from bnnlib.training.augment import augmented
-from bnnlib.training.record import LatentWatch
+from bnnlib.models.blocks import Builder
+from bnnlib.training import (
+    Observer,
+    Settings,
+    balanced_accuracy,
+    fit,
+    reestimate_batch_norm,
+    scores,
+    seeded,
+    start_from,
+)
+from bnnlib.training.measurements import LatentMeasurements
 
 METHODS = ["float", "binaryconnect-deterministic", "binaryconnect-stochastic"]
 
@@ -48,22 +58,31 @@ def test_the_same_seed_gives_the_same_network_and_another_another(method, small)
     assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_an_interrupted_training_ends_as_an_uninterrupted_one(method, small, tmp_path):
-    settings = Settings(epochs=3, batch_size=100, augment="shift-flip")
-    whole = trained(method, small, settings)
+class Killed(Exception):
+    pass
 
-    class Killed(Exception):
-        pass
 
-    def kill(epoch, step, steps):
+class Killer(Observer):
+    """Ends a training in the third step of its second epoch."""
+
+    def step(self, epoch, step, steps):
         if (epoch, step) == (2, 3):
             raise Killed
 
-    checkpoint = tmp_path / "run.pt"
+
+def killed_and_resumed(method, splits, settings, folder, **options):
+    checkpoint = folder / "run.pt"
     with pytest.raises(Killed):
-        trained(method, small, settings, checkpoint=checkpoint, on_step=kill)
-    resumed = trained(method, small, settings, checkpoint=checkpoint)
+        trained(method, splits, settings, checkpoint=checkpoint, observers=[Killer()], **options)
+    return trained(method, splits, settings, checkpoint=checkpoint, **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(method, small, tmp_path):
+    settings = Settings(epochs=3, batch_size=100)
+    splits = data.load("FashionMNIST", "quick", train_size=600, augment="shift-flip")
+    whole = trained(method, splits, settings)
+    resumed = killed_and_resumed(method, splits, settings, tmp_path)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
     drop = ["train_seconds", "seconds", "flips"]
@@ -88,7 +107,7 @@ def test_a_damaged_checkpoint_is_named(small, tmp_path):
     checkpoint = tmp_path / "run.pt"
     trained("float", small, Settings(epochs=1), checkpoint=checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"run\.pt is damaged .* delete it to begin anew"):
+    with pytest.raises(ValueError, match=r"run\.pt is damaged.* delete it to begin anew"):
         trained("float", small, Settings(epochs=1), checkpoint=checkpoint)
 
 
@@ -103,7 +122,7 @@ def test_a_network_of_another_method_is_refused(small, built, trained_as):
 def test_the_reported_network_is_the_one_whose_scores_are_kept(small):
     for method in METHODS:
         result = trained(method, small, Settings(epochs=2, batch_size=100))
-        torch.testing.assert_close(scores(result.model, small.test, small), result.test_scores)
+        torch.testing.assert_close(scores(result.model, small.test), result.test_scores)
 
 
 def test_binary_weights_stay_in_the_clip_and_take_larger_steps(small):
@@ -138,8 +157,8 @@ def test_one_adam_step_of_a_latent_weight_by_hand(small):
 def test_reestimated_statistics_are_those_of_the_training_images(small):
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784))
     nn.init.normal_(model[1].running_mean)
-    reestimate_batch_norm(model, small)
-    flat = small.normalise(small.train.images).flatten(1)
+    reestimate_batch_norm(model, small.train)
+    flat = small.train.inputs().flatten(1)
     first, rest = flat[:500], flat[500:]
     torch.testing.assert_close(model[1].running_mean, (first.mean(0) + rest.mean(0)) / 2, atol=1e-4, rtol=1e-3)
     assert model[1].momentum == 0.1
@@ -162,7 +181,11 @@ def test_a_diverging_training_is_stopped_with_advice(small):
     ("wrong", "message"),
     [
         ({"device": "tpu"}, "no device 'tpu'; known: auto, cpu, cuda, mps"),
-        ({"augment": "mixup"}, "known: none, shift, flip, shift-flip"),
+        ({"schedule": "step"}, "no schedule 'step'; known: cosine, linear, constant"),
+        ({"select": "loss"}, "known: accuracy, balanced-accuracy, last"),
+        ({"label_smoothing": 1.0}, "label_smoothing must lie in [0, 1), received 1.0"),
+        ({"latent_weight_decay": -0.1}, "latent_weight_decay must be 0 or more, received -0.1"),
+        ({"warmup_epochs": 15}, "warmup_epochs (15) must be fewer than epochs (15)"),
         ({"precision": "8"}, "known: 32-true, bf16-mixed"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, received 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, received -1.0"),
@@ -182,33 +205,14 @@ def test_a_device_that_is_not_there_is_said(small):
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(small):
-    with pytest.raises(ValueError, match=r"batch_size 601 is larger than the training set \(600 images\)"):
+    with pytest.raises(ValueError, match=r"batch_size 601 is larger than the training set \(600 samples\)"):
         trained("float", small, Settings(batch_size=601))
-
-
-def test_shifts_move_a_picture_by_at_most_two_pixels():
-    picture = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
-    picture[:, :, 4, 4] = 255
-    seeded(1)
-    rows, columns = augmented(picture, "shift").nonzero()[:, 2:].T
-    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4, 5, 6}
-    assert torch.equal(augmented(picture, "none"), picture)
-
-
-def test_flips_mirror_about_half_of_the_pictures():
-    picture = torch.zeros(400, 1, 1, 3, dtype=torch.uint8)
-    picture[..., 0] = 9
-    seeded(2)
-    out = augmented(picture, "flip")
-    flipped = out[..., 2].flatten() == 9
-    assert 150 < flipped.sum() < 250
-    assert torch.equal(out[~flipped], picture[~flipped])
 
 
 def test_the_watch_counts_flips_by_hand():
     model = models.MLP("binaryconnect-deterministic", width=10, hidden=1)
     total = sum(layer.weight.numel() for _, layer in binary_layers(model))
-    watch = LatentWatch(model)
+    watch = LatentMeasurements(model)
     with torch.no_grad():
         model.layers[0].weight[0, :7] *= -1
     assert watch.flips() == pytest.approx(7 / total)
@@ -224,3 +228,227 @@ def test_the_port_and_the_operator_are_one_training_bit_for_bit(small, optimizer
     )
     for name, value in port.items():
         assert torch.equal(operator[name], value), name
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """200 training images."""
+    return data.load("FashionMNIST", "quick", train_size=200)
+
+
+@pytest.mark.parametrize("name", list(bnnlib.methods))
+def test_resuming_is_bit_exact_for_every_record(name, tiny, tmp_path):
+    settings = Settings(epochs=3, batch_size=40)
+    seeded(1)
+    teacher = {"teacher": models.MLP(width=8)} if bnnlib.methods[name].needs_teacher else {}
+    whole = trained(name, tiny, settings, **teacher)
+    resumed = killed_and_resumed(name, tiny, settings, tmp_path, **teacher)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], value), key
+    for key, value in whole.trained_statistics.items():
+        assert torch.equal(resumed.trained_statistics[key], value), key
+    assert resumed.history.frame()["train_loss"].equals(whole.history.frame()["train_loss"])
+    assert torch.equal(resumed.test_scores, whole.test_scores)
+    assert len(resumed.sessions) == 2
+
+
+@pytest.mark.parametrize("method", ["xnor-port", "xnor-allenai", "bwn-allenai", "xnor-port-imagenet"])
+def test_gradients_of_a_step_do_not_reach_the_next(method, tiny):
+    # at a learning rate near 0 the same batch gives the same gradient in each step
+    class Gradients(Observer):
+        def __init__(self):
+            self.sizes = []
+
+        def step(self, epoch, step, steps):
+            self.sizes.append(max(p.grad.abs().max().item() for p in net.parameters()))
+
+    seen, net = Gradients(), models.MLP(method, width=16)
+    settings = Settings(epochs=3, batch_size=200, learning_rate=1e-30, optimizer="sgd", momentum=0.0, device="cpu")
+    fit(net, method, tiny, settings, observers=[seen])
+    assert seen.sizes == pytest.approx([seen.sizes[0]] * 3, rel=1e-3)
+
+
+class Rates(Observer):
+    def __init__(self):
+        self.rates = []
+
+    def epoch(self, record):
+        self.rates.append(record.learning_rate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),  # after each epoch of one step
+    [
+        ({"schedule": "cosine"}, [(1 + math.cos(math.pi * t / 4)) / 2 for t in (1, 2, 3, 4)]),
+        ({"schedule": "linear"}, [0.75, 0.5, 0.25, 0.0]),
+        ({"schedule": "constant"}, [1.0, 1.0, 1.0, 1.0]),
+        ({"schedule": "linear", "warmup_epochs": 2}, [0.75, 1.0, 0.5, 0.0]),
+    ],
+)
+def test_schedules(settings, expected, tiny):
+    seen = Rates()
+    trained("float", tiny, Settings(epochs=4, batch_size=200, learning_rate=0.01, **settings), observers=[seen])
+    assert seen.rates == pytest.approx([0.01 * factor for factor in expected], abs=1e-9)
+
+
+def test_weight_decay_reaches_the_weights_it_names(tiny):
+    settings = Settings(epochs=1, batch_size=200, learning_rate=0.5, optimizer="sgd", momentum=0.0, schedule="constant")
+    changes = {}
+    for field in ("weight_decay", "latent_weight_decay"):
+        ends = []
+        for value in (0.0, 0.1):
+            model = trained("larq-ste-sign", tiny, replace(settings, **{field: value})).model
+            ends.append([model.layers[0].weight, model.layers[2].weight])  # real, latent
+        changes[field] = [not torch.equal(*pair) for pair in zip(*ends, strict=True)]
+    assert changes == {"weight_decay": [True, False], "latent_weight_decay": [False, True]}
+
+
+def test_the_last_epoch_or_a_balanced_choice_can_be_asked_for(monkeypatch, tiny):
+    monkeypatch.setattr("bnnlib.training.state.SELECTION_SIZE", 100)
+    settings = Settings(epochs=6, batch_size=50, learning_rate=3e-2)
+    for select, column in (("accuracy", "validation_accuracy"), ("balanced-accuracy", "validation_balanced_accuracy")):
+        result = trained("float", tiny, replace(settings, select=select))
+        assert result.epoch == result.history.frame()[column].idxmax() + 1
+    assert trained("float", tiny, replace(settings, select="last")).epoch == 6
+
+
+def test_balanced_accuracy_is_the_mean_over_classes():
+    predicted, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])
+    assert balanced_accuracy(predicted, labels) == pytest.approx(75.0)
+    assert balanced_accuracy(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1])) == pytest.approx(50.0)
+
+
+def test_a_distilled_network_comes_nearer_to_its_teacher(small):
+    teacher = trained("float", small, Settings(epochs=4, batch_size=50)).model
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    settings = Settings(epochs=3, batch_size=50)
+    alone = trained("larq-ste-sign", small, settings)
+    taught = trained("larq-ste-sign", small, replace(settings, distillation=0.9), teacher=teacher)
+    aim = scores(teacher, small.test).log_softmax(1)
+
+    def distance(result):
+        return torch.nn.functional.kl_div(
+            result.test_scores.log_softmax(1), aim, log_target=True, reduction="batchmean"
+        )
+
+    assert distance(taught) < distance(alone)
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(before[name], value), name
+
+
+def test_a_teacher_that_would_not_be_used_and_one_that_is_missing_are_errors(tiny):
+    teacher = models.MLP(width=8)
+    with pytest.raises(ValueError, match=r"makes no use of it: give Settings\(distillation=\.\.\.\) above 0"):
+        trained("bnn", tiny, Settings(epochs=1), teacher=teacher)
+    for method, settings in (("reactnet", Settings(epochs=1)), ("float", Settings(epochs=1, distillation=0.5))):
+        with pytest.raises(ValueError, match="compares with a teacher: give teacher="):
+            trained(method, tiny, settings)
+    with pytest.raises(ValueError, match="label smoothing is defined for cross_entropy, not for squared_hinge"):
+        trained("bnn", tiny, Settings(epochs=1, label_smoothing=0.1))
+
+
+def test_a_checkpoint_of_another_teacher_is_refused(tiny, tmp_path):
+    settings = Settings(epochs=3, batch_size=40, distillation=0.5)
+    killed_and_resumed("float", tiny, settings, tmp_path, teacher=models.MLP(width=8))
+    with pytest.raises(ValueError, match="belongs to another training"):
+        trained("float", tiny, settings, checkpoint=tmp_path / "run.pt", teacher=models.MLP(width=8))
+
+
+def test_any_single_flipped_bit_of_a_checkpoint_is_noticed(tiny, tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    trained("float", tiny, Settings(epochs=1), checkpoint=checkpoint)
+    whole = checkpoint.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    for place in torch.randint(len(whole), (60,), generator=generator).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(Damaged, match=r"run\.pt is damaged.*delete it to begin anew"):
+            trained("float", tiny, Settings(epochs=1), checkpoint=checkpoint)
+    torch.save({"described": 1}, checkpoint)  # somebody else's file
+    with pytest.raises(Damaged, match="does not begin as one; delete it"):
+        trained("float", tiny, Settings(epochs=1), checkpoint=checkpoint)
+
+
+def test_a_training_begun_with_other_threads_is_refused(tiny, tmp_path):
+    settings, threads = Settings(epochs=3, batch_size=40), torch.get_num_threads()
+    with pytest.raises(Killed):
+        trained("float", tiny, settings, checkpoint=tmp_path / "run.pt", observers=[Killer()])
+    try:
+        torch.set_num_threads(threads + 1)
+        with pytest.raises(ValueError, match=f"was begun with {threads} threads and would go on with {threads + 1}"):
+            trained("float", tiny, settings, checkpoint=tmp_path / "run.pt")
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("method", ["bi-real", "lsq-w2a2", "xnor-operator", "ie-net", "ir-net"])
+def test_a_network_starts_from_the_weights_of_its_float_twin(method):
+    source, model = models.CompactCNN("float"), models.CompactCNN(method)
+    for value in source.state_dict().values():
+        value.copy_(torch.randn(value.shape)) if value.is_floating_point() else value.fill_(3)
+    start_from(model, source)
+    kinds = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
+    pairs = zip(*([m for m in net.modules() if isinstance(m, kinds)] for net in (model, source)), strict=True)
+    for ours, theirs in pairs:
+        assert torch.equal(ours.weight, theirs.weight)
+        if hasattr(ours, "running_mean"):
+            assert torch.equal(ours.running_mean, theirs.running_mean)
+    if method == "lsq-w2a2":
+        layer = next(layer for _, layer in binary_layers(model))
+        assert layer.weight_quantizer.step.item() == pytest.approx(2 * layer.weight.abs().mean().item())
+
+
+def test_the_second_of_two_steps_keeps_what_the_first_has_learned(small):
+    first = bnnlib.methods["reactnet"].varied(weights="real", loss="cross_entropy")
+    result = trained(first, small, Settings(epochs=2, batch_size=50))
+    model = models.MLP("reactnet", width=32)
+    start_from(model, result.model)
+    for name, value in result.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_networks_of_other_layers_cannot_be_started_from():
+    with pytest.raises(
+        ValueError, match=r"layers\.0 is a BinLinear with weights \(32, 784\), layers\.0 of the source a BinLinear"
+    ):
+        start_from(models.MLP(width=32), models.MLP(width=16))
+    with pytest.raises(
+        ValueError,
+        match=r"weights \(10, 1024\), layers\.6 of the source a BinLinear with \(1024, 1024\)",
+    ):
+        start_from(models.MLP(hidden=2), models.MLP(hidden=3))
+
+
+def series(count, seed, *, length=40):
+    """Random series (N, 2, L): two waves of another frequency for each of three classes, in noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    time = torch.arange(length) / length
+    phase = torch.rand(count, 2, 1, generator=generator)
+    waves = torch.sin(2 * math.pi * ((2 + 3 * labels[:, None, None]) * time + phase))
+    return data.TensorSplit(
+        waves + 0.3 * torch.randn(count, 2, length, generator=generator), labels, torch.arange(count),
+        groups=torch.arange(count) // 4,
+        augment=lambda x, draw: x * (1 + 0.1 * torch.rand(len(x), 1, 1, generator=draw)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["float", "xnor-operator", "bi-real"])
+def test_series_train_as_images_do(method):
+    splits = data.Splits(
+        "waves", "random waves", ("slow", "middle", "fast"), series(300, 1), series(60, 2), series(90, 3)
+    )
+    build = Builder(bnnlib.methods[method], depth=3)
+    net = nn.Sequential(
+        *build.conv(2, 16, pool=True, dimensions=1), *build.conv(16, 16, pool=True, dimensions=1), nn.Flatten(),
+        *build.linear(16 * 10, 3),
+    )  # fmt: skip
+    result = fit(net, method, splits, Settings(epochs=6, batch_size=30, learning_rate=5e-3, device="cpu"))
+    assert result.history.epochs[-1].test_accuracy > 80
+    assert splits.shared_groups() == set(range(15)) | set(range(23))
+
+
+def test_splits_refuse_labels_that_are_no_class():
+    with pytest.raises(ValueError, match=r"waves, train: labels of 2 classes must lie in 0\.\.1, received 0\.\.2"):
+        data.Splits("waves", "", ("a", "b"), series(30, 1), series(6, 2))
