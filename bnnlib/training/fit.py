@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -102,7 +103,12 @@ def fit(
             "look at their initial weights, and at centring with one input channel",
             stacklevel=2,
         )
-    fabric = Fabric(accelerator=_accelerator(settings.device), devices=1, precision=settings.precision)
+    fabric = Fabric(
+        accelerator=_accelerator(settings.device),
+        devices=1,
+        precision=settings.precision,
+        plugins=LightningEnvironment(),  # one process: inside a SLURM job Fabric would count the job's tasks as its own
+    )
     raw = model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(raw, method, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(
