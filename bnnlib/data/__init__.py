@@ -5,6 +5,6 @@ from bnnlib.data.sources import DataCorrupt, DataNotFound, fetch, status
 from bnnlib.data.splits import Split, Splits, TensorSplit
 
 __all__ = [
-    "CLASSES", "LOADERS", "PROFILES", "DataCorrupt", "DataNotFound", "Loader", "Split", "Splits", "TensorSplit", "fetch",
-    "load", "status",
+    "CLASSES", "LOADERS", "PROFILES", "DataCorrupt", "DataNotFound", "Loader", "Split", "Splits", "TensorSplit",
+    "fetch", "load", "status",
 ]  # fmt: skip

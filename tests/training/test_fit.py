@@ -204,6 +204,12 @@ def test_a_device_that_is_not_there_is_said(small):
         trained("float", small, Settings(device="cuda"))
 
 
+def test_a_training_inside_a_slurm_job_is_one_process(small, monkeypatch):
+    for name, value in {"SLURM_JOB_NAME": "study", "SLURM_NTASKS": "8", "SLURM_PROCID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert len(trained("float", small, Settings(epochs=1)).history.epochs) == 1
+
+
 def test_a_batch_larger_than_the_training_set_is_refused(small):
     with pytest.raises(ValueError, match=r"batch_size 601 is larger than the training set \(600 samples\)"):
         trained("float", small, Settings(batch_size=601))
