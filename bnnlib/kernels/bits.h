@@ -110,13 +110,13 @@ typedef struct {
 
 /* out[m, n] = sum over k of a[m, k] * b[n, k] for rows of +-1: columns - 2 * popcount(a xor b). a is row-major with
  * `a_stride` words to a row, b in panels, out row-major, n to a row. With `compare`, out is uint64 instead,
- * bits_words(n) to a row. Returns 0, or -1 if memory for the thresholds is missing. */
+ * bits_words(n) to a row. Returns 0, or -1 if there is no memory (for thresholds only); out is then untouched. */
 int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride, const uint32_t *panels, size_t m, size_t n,
                 size_t columns, const bits_thresholds *compare, void *out, int threads);
 
 /* The product of integer codes kept in bit planes: code = sum over p of weight[p] * bit[p]. Plane p of the m rows of a
  * starts at a + p * m * bits_words(columns); b has its planes in panels, one after the other. Returns 0, or -1 if there
- * is no memory. */
+ * is no memory; out is then incomplete. */
 typedef struct {
     size_t count; /* planes: 1 .. 8 */
     const int32_t *weights;
@@ -140,7 +140,7 @@ size_t bits_convolution_size(const bits_convolution *c, int axis);
  * those of its (filters, kernel height, kernel width, words) rows; tap_sums (groups, kernel height * kernel width,
  * panels of a group * BITS_PANEL) are the sums of their weights at each tap, needed where padding is 0. out is int32
  * (images, out height, out width, groups * filters); with `compare` (groups = 1 or filters a multiple of 64) it is uint64,
- * bits_words(groups * filters) to a pixel. Returns 0, or -1 if there is no memory. */
+ * bits_words(groups * filters) to a pixel. Returns 0, or -1 if there is no memory; out is then untouched. */
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
                   const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads);
 

@@ -30,9 +30,9 @@ static int border_make(border *made, const bits_convolution *c, int axis)
 {
     const size_t size = bits_convolution_size(c, axis), length = axis ? c->width : c->height;
     size_t *room = malloc(3 * size * sizeof *room);
-    *made = (border){0, room, room + size, room + 2 * size};
     if (!room)
         return -1;
+    *made = (border){0, room, room + size, room + 2 * size};
     for (size_t o = 0; o < size; o++) {
         size_t before = 0, after = 0;
         for (size_t k = 0; k < c->kernel[axis]; k++) {

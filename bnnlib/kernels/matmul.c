@@ -19,7 +19,7 @@ typedef struct {
 static void rows_times_panels(const product *p, size_t first, size_t end, size_t first_panel, size_t end_panel)
 {
     static const size_t start = 0;
-    const size_t fitting = BLOCK_BYTES / (8 * p->words), block = fitting < 48 ? 48 : fitting;
+    const size_t fitting = p->words ? BLOCK_BYTES / (8 * p->words) : end - first, block = fitting < 48 ? 48 : fitting;
     const size_t bits_stride = 2 * bits_words(p->n);
     for (size_t i = first; i < end; i += block) {
         const size_t rows = end - i < block ? end - i : block;
@@ -56,20 +56,19 @@ static void part(void *context, size_t begin, size_t end)
 int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride, const uint32_t *panels, size_t m, size_t n,
                 size_t columns, const bits_thresholds *compare, void *out, int threads)
 {
+    if (!m || !n)
+        return 0;
     int32_t base[BITS_PANEL];
     for (size_t c = 0; c < BITS_PANEL; c++)
         base[c] = (int32_t)columns;
     product p = {kernels, a, panels, a_stride, m, n, bits_words(columns), base, NULL, out, 0, 0};
-    panel_thresholds made;
-    if (compare) {
-        if (panel_thresholds_make(&made, compare, 1, n))
-            return -1;
-        p.compare = &made;
-    } else
-        p.past_caches = past_caches(out, m, n);
+    panel_thresholds made = {NULL, NULL};
+    if (compare && panel_thresholds_make(&made, compare, 1, n))
+        return -1;
+    p.compare = compare ? &made : NULL;
+    p.past_caches = !compare && past_caches(out, m, n);
     p.by_rows = m >= 16 * (size_t)(threads < 1 ? 1 : threads);
     bits_in_parallel(threads, p.by_rows ? m : bits_panels(n), part, &p);
-    if (compare)
-        panel_thresholds_free(&made);
+    panel_thresholds_free(&made);
     return 0;
 }

@@ -1,5 +1,7 @@
 /* The C core against its reference kernels on random shapes, without Python: for emulators and sanitizers.
- * Prints what it ran; its exit status is 1 at the first difference. An argument sets the number of shapes. */
+ * Prints what it ran; its exit status is 1 at the first difference. The first argument sets the number of shapes. With a
+ * second one every allocation inside the core is refused once: the call must report it and hold no memory.
+ * Link it with -Wl,--wrap=malloc,--wrap=calloc,--wrap=free. */
 #include "bits.h"
 
 #include <stdio.h>
@@ -16,6 +18,59 @@ static uint64_t next(void) /* xorshift */
 }
 
 static size_t below(size_t limit) { return (size_t)(next() % limit); }
+
+static int refusing;         /* the second argument was given */
+static _Atomic long asked;   /* allocations since a call began */
+static long refused = -1;    /* which of them fails; -1: none */
+static _Atomic long held;    /* blocks allocated and not yet freed */
+static long refusals, begun; /* failures so far; blocks held when a call began */
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void __real_free(void *block);
+
+static void *counted(void *block)
+{
+    if (block)
+        held++;
+    return block;
+}
+
+void *__wrap_malloc(size_t bytes) { return asked++ == refused ? NULL : counted(__real_malloc(bytes)); }
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return asked++ == refused ? NULL : counted(__real_calloc(count, bytes));
+}
+
+void __wrap_free(void *block)
+{
+    if (block)
+        held--;
+    __real_free(block);
+}
+
+static void begin(void)
+{
+    refused = refusing ? 0 : -1;
+    asked = 0;
+    begun = held;
+}
+
+/* Whether to call again, with the next allocation refused. A call that hides a failure or keeps memory gives 1. */
+static int again(int *result)
+{
+    const int failure = refused >= 0 && asked > refused;
+    if (*result != (failure ? -1 : 0) || held != begun)
+        *result = 1;
+    refusals += failure;
+    refused = failure && *result == -1 ? refused + 1 : -1;
+    asked = 0;
+    return refused >= 0;
+}
+
+/* The result of a call that got all its memory, after those in which one allocation failed. */
+#define REFUSING_EACH_ALLOCATION(call) ({ int result; begin(); do result = (call); while (again(&result)); result; })
 
 /* Exactly as many bytes as asked for, so that a sanitizer sees the first one beyond. */
 static void *room(size_t bytes) { return malloc(bytes ? bytes : 1); }
@@ -78,13 +133,14 @@ static int products(const bits_kernels *kernels, size_t m, size_t n, size_t colu
     memset(out, 0x55, m * n * sizeof *out);
     memset(out_bits, 0x55, m * bits_words(n) * 8);
     int bad = 0;
-    if (bits_matmul(kernels, spread, stride, panels, m, n, columns, NULL, out, threads) || memcmp(out, expected, m * n * 4))
+    if (REFUSING_EACH_ALLOCATION(bits_matmul(kernels, spread, stride, panels, m, n, columns, NULL, out, threads))
+        || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul", m, n, columns);
     memset(out, 0x55, m * n * sizeof *out);
     kernels->loops(a, b, m, n, columns, out);
     if (memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul by loops", m, n, columns);
-    if (bits_matmul(kernels, spread, stride, panels, m, n, columns, &compare, out_bits, threads)
+    if (REFUSING_EACH_ALLOCATION(bits_matmul(kernels, spread, stride, panels, m, n, columns, &compare, out_bits, threads))
         || memcmp(out_bits, expected_bits, m * bits_words(n) * 8))
         bad = failed(kernels, "matmul with thresholds", m, n, columns);
     if (m && columns % 64) {
@@ -120,7 +176,7 @@ static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t column
     int32_t *expected = room(m * n * 4), *out = room(m * n * 4);
     bits_reference_planes(a, &a_planes, b, &b_planes, m, n, columns, expected);
     int bad = 0;
-    if (bits_matmul_planes(kernels, a, &a_planes, panels, &b_planes, m, n, columns, out, threads)
+    if (REFUSING_EACH_ALLOCATION(bits_matmul_planes(kernels, a, &a_planes, panels, &b_planes, m, n, columns, out, threads))
         || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul of planes", m, n, columns);
     free(a), free(b), free(a_sums), free(b_sums), free(counts), free(panels), free(expected), free(out);
@@ -157,10 +213,11 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
     bits_reference_convolve(&c, x, filters, expected);
     bits_reference_compare(expected, pixels, outputs, &compare, expected_bits);
     int bad = 0;
-    if (bits_convolve(kernels, &c, x, panels, tap_sums, NULL, out, threads) || memcmp(out, expected, pixels * outputs * 4))
+    if (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, NULL, out, threads))
+        || memcmp(out, expected, pixels * outputs * 4))
         bad = failed(kernels, "convolution", heights, widths, c.channels);
     if ((c.groups == 1 || c.filters % 64 == 0)
-        && (bits_convolve(kernels, &c, x, panels, tap_sums, &compare, out_bits, threads)
+        && (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, &compare, out_bits, threads))
             || memcmp(out_bits, expected_bits, pixels * bits_words(outputs) * 8)))
         bad = failed(kernels, "convolution with thresholds", heights, widths, c.channels);
     free(x), free(filters), free(panels), free(ones), free(tap_sums), free(expected), free(out);
@@ -213,13 +270,14 @@ static int packing(const bits_kernels *kernels, size_t rows, size_t columns)
 int main(int argc, char **argv)
 {
     const long shapes = argc > 1 ? atol(argv[1]) : 300;
+    refusing = argc > 2;
     const bits_kernels *sets[8];
     const size_t count = bits_available(sets);
     for (long s = 0; s < shapes; s++)
         for (size_t i = 0; i < count; i++) {
             const int large = s % 50 == 49, threads = 1 + (int)below(3); /* outputs of two megabytes and more */
             const size_t m = large ? 1100 : below(40), n = large ? 512 : below(100);
-            const size_t columns = 1 + below(large ? 70 : s % 10 ? 700 : 9000);
+            const size_t columns = s % 20 == 19 ? 0 : 1 + below(large ? 70 : s % 10 ? 700 : 9000);
             if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
                 || convolution(sets[i], large, threads) || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
@@ -227,6 +285,6 @@ int main(int argc, char **argv)
     printf("%ld random shapes, instruction sets:", shapes);
     for (size_t i = 0; i < count; i++)
         printf(" %s", sets[i]->name);
-    puts("");
+    printf("; allocations refused: %ld\n", refusals);
     return 0;
 }
