@@ -26,8 +26,8 @@ def measure_convolutions(
     cold: bool = True,
     progress: Callable[[dict], None] = lambda row: None,
 ) -> pd.DataFrame:
-    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's. Each allocates its
-    result, since PyTorch's take no room to write into.
+    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's. No ``out``
+    is given, since PyTorch's take none: each call allocates its result, ours on a cache line where it is large.
 
     Returns:
         A row for each shape and contender (float32 in both memory formats, each also with weights reordered beforehand,

@@ -1,12 +1,12 @@
 """What all kernels ask of their arguments, in words."""
 
-import math
 import operator
 import os
 
 import numpy as np
 
 from bnnlib.kernels import _kernels
+from bnnlib.kernels.memory import new
 
 MAX_COLUMNS = 2**31 - 1  # a dot product of K signs lies in [-K, K] and is returned as int32
 MAX_THREADS = 1024
@@ -14,7 +14,6 @@ MACS_OF_A_THREAD = 1 << 22  # some microseconds; what a thread that still waits 
 
 # A call of a kernel may take less than a microsecond, and so these checks are written to cost little: comparing with a
 # dtype is several times faster than with a type, and one look at the flags serves all of them.
-_LARGE = 1 << 20  # bytes; NumPy puts large arrays 16 bytes behind a page's start
 UINT64, INT32, UINT8, BOOL = np.dtype(np.uint64), np.dtype(np.int32), np.dtype(np.uint8), np.dtype(np.bool_)
 
 
@@ -95,25 +94,6 @@ def rows_in_place(x: np.ndarray) -> np.ndarray:
     if x.flags.aligned and (x.shape[1] <= 1 or x.strides[1] == size) and x.strides[0] % size == 0 and x.strides[0] >= 0:
         return x
     return np.array(x, order="C", subok=False)
-
-
-def new(shape: tuple[int, ...], dtype, what: str = "the output") -> np.ndarray:
-    """An array to write into; a size that no memory holds is said in words.
-
-    Large ones start at an address divisible by 64, so that the kernels can write them around the caches.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size >= 2**47:
-        raise ValueError(f"{what} would have shape {shape}: {size:.3g} bytes, more than a process can address")
-    return np.empty(shape, dtype) if size < _LARGE else aligned(shape, dtype)
-
-
-def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An empty array that starts at an address divisible by 64."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -16,9 +16,9 @@ from bnnlib.kernels.checks import (
     check_threads,
     check_thresholds,
     describe,
-    new,
     words_per_row,
 )  # fmt: skip
+from bnnlib.kernels.memory import new
 from bnnlib.kernels.packing import pack
 from bnnlib.kernels.panels import HoldsPanels, panel_rows, to_panels
 
@@ -122,7 +122,8 @@ def conv2d(
         filters: from :func:`prepack_filters`.
         stride, padding, dilation: a number, or one for height and one for width.
         pad_value: what stands in the padding: 0 (exact, as PyTorch pads), +1 (as larq's ``pad_values=1``) or -1.
-        out: int32, shape (N, OH, OW, O), to write into.
+        out: int32, shape (N, OH, OW, O), contiguous and writable, to write into; fastest from :func:`empty`. It may
+            share memory with no operand.
         threads: as for :func:`matmul`.
 
     Returns:

@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 
 from bnnlib.kernels import _kernels
-from bnnlib.kernels.checks import check_columns, check_groups, check_packed, describe, new, rows_in_place, words_per_row
+from bnnlib.kernels.checks import check_columns, check_groups, check_packed, describe, rows_in_place, words_per_row
+from bnnlib.kernels.memory import new
 
 __all__ = ["pack", "pack_images", "unpack", "unpack_images"]
 

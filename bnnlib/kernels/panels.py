@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bnnlib.kernels import _kernels
-from bnnlib.kernels.checks import aligned, check_columns, check_packed, describe, words_per_row
+from bnnlib.kernels.checks import check_columns, check_packed, describe, words_per_row
+from bnnlib.kernels.memory import empty
 
 __all__ = ["Panels", "prepack"]
 
@@ -20,7 +21,7 @@ def panel_rows(rows: int) -> int:
 def to_panels(packed: np.ndarray) -> np.ndarray:
     """One matrix after the other: uint64 (matrices, N, words) to the values of their panels, aligned."""
     matrices, rows, words = packed.shape
-    panels = aligned((matrices, panel_rows(rows) * 2 * words), np.uint32)
+    panels = empty((matrices, panel_rows(rows) * 2 * words), np.uint32)
     panels[:] = 0
     for matrix, panel in zip(packed, panels, strict=True):
         _kernels.to_panels(np.ascontiguousarray(matrix), panel)
@@ -40,7 +41,7 @@ class HoldsPanels:
                 f"{describe(values)} of shape {getattr(values, 'shape', None)}"
             )
         if not values.flags.c_contiguous or values.ctypes.data % 64:
-            room = aligned((size,), np.uint32)
+            room = empty((size,), np.uint32)
             room[:] = values
             object.__setattr__(self, name, room)
 

@@ -16,9 +16,9 @@ from bnnlib.kernels.checks import (
     check_thresholds,
     check_whole,
     describe,
-    new,
     words_per_row,
 )  # fmt: skip
+from bnnlib.kernels.memory import new
 from bnnlib.kernels.packing import pack
 from bnnlib.kernels.panels import HoldsPanels, Panels, prepack, to_panels
 
@@ -36,7 +36,8 @@ def matmul(
         a: uint64, shape (M, ceil(K / 64)), from :func:`pack`.
         b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
         columns: K, the number of signs in a row.
-        out: int32, shape (M, N), contiguous and writable, to write into.
+        out: int32, shape (M, N), contiguous and writable, to write into; fastest from :func:`empty`. It may share memory
+            with no operand.
         threads: that share the work, at most: each has 2^22 multiply-accumulates or more, and in a forked process one
             does it all (GNU's OpenMP does not survive a fork).
 
@@ -88,7 +89,7 @@ def matmul_threshold(
         a, b, columns, threads: as for :func:`matmul`.
         thresholds: int32, shape (N,). Bit n of a row is 1 where the sum is ``>= thresholds[n]``.
         flips: bool, shape (N,): where true the bit is reversed, as a negative scale needs it: ``sum < thresholds[n]``.
-        out: uint64, shape (M, ceil(N / 64)), to write into.
+        out: uint64, shape (M, ceil(N / 64)), to write into, as for :func:`matmul`.
 
     Returns:
         uint64, shape (M, ceil(N / 64)).
@@ -186,8 +187,7 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
 
     Args:
         a, b: from :func:`pack_codes`, (M, K) and (N, K); their bits may differ.
-        out: int32, shape (M, N), to write into.
-        threads: as for :func:`matmul`.
+        out, threads: as for :func:`matmul`.
 
     Raises:
         ValueError: K differs, or K times the largest codes does not fit int32.
