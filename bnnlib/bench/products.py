@@ -39,8 +39,8 @@ def measure_products(
     progress: Callable[[dict], None] = lambda row: None,
 ) -> pd.DataFrame:
     """Times every contender in a pair with the course's best kernel, on one thread (and ours on two as well).
-    Ours write into an ``out`` from ``kernels.empty``, which lies on a cache line, and rivals that take one into an array of
-    their library's; the others, and our loops over words, allocate their result.
+    Ours write into an ``out`` from ``kernels.empty``, which starts at a cache line. Rivals that take one get an
+    array of their own library; the others, and our loops over words, allocate their result.
 
     Args:
         shapes: (M, N, K): activations, filters, depth.

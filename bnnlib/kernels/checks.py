@@ -96,7 +96,12 @@ def rows_in_place(x: np.ndarray) -> np.ndarray:
     return np.array(x, order="C", subok=False)
 
 
-def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:
+def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype, operands: dict[str, object]) -> np.ndarray:
+    """The array to write into: a new one, or the caller's if it fits and shares no memory with an operand.
+
+    Args:
+        operands: by their names, as the caller gave them: arrays, or objects with a tuple of ``arrays``.
+    """
     if out is None:
         return new(shape, dtype)
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
@@ -112,7 +117,16 @@ def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarr
         raise ValueError(
             f"out must be contiguous, aligned and writable with shape {shape}, received shape {out.shape}{state}"
         )
+    check_apart(out, operands)
     return out
+
+
+def check_apart(out: np.ndarray, operands: dict[str, object]) -> None:
+    if _kernels.may_overlap(out, operands.values()):  # or lies between the rows of one
+        for name, x in operands.items():
+            for array in (x,) if isinstance(x, np.ndarray) else getattr(x, "arrays", ()):
+                if np.shares_memory(out, array):
+                    raise ValueError(f"out shares memory with {name}, which would be overwritten; give another array")
 
 
 def check_thresholds(thresholds: np.ndarray, flips: np.ndarray | None, outputs: int) -> tuple[np.ndarray, np.ndarray]:

@@ -132,7 +132,7 @@ def conv2d(
     Raises:
         TypeError, ValueError: an argument has another dtype or shape, or the filter does not fit into the padded image.
     """
-    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, None, out, threads)
+    return _convolve(x, filters, 2, stride, padding, dilation, pad_value, None, out, threads)
 
 
 def conv2d_threshold(
@@ -154,7 +154,7 @@ def conv2d_threshold(
         uint64, shape (N, OH, OW, ceil(O / 64)): packed images for the next layer (of one group).
     """
     compare = thresholds, flips
-    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, compare, out, threads)
+    return _convolve(x, filters, 2, stride, padding, dilation, pad_value, compare, out, threads)
 
 
 def conv1d(
@@ -173,7 +173,7 @@ def conv1d(
     A signal (N, C, L) is packed as an image of height 1: ``pack_images(x[:, :, None])[:, 0]``.
     """
     geometry = _of_signal(stride, padding, dilation)
-    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, _as_image(out), threads)[:, 0]
+    return _convolve(x, filters, 1, *geometry, pad_value, None, _as_image(out), threads)[:, 0]
 
 
 def conv1d_threshold(
@@ -192,7 +192,7 @@ def conv1d_threshold(
     """As :func:`conv2d_threshold` in one dimension: uint64 (N, L, words) to (N, OL, ceil(O / 64))."""
     geometry = _of_signal(stride, padding, dilation)
     return _convolve(
-        _images(x, 1), filters, 1, *geometry, pad_value, (thresholds, flips), _as_image(out), threads
+        x, filters, 1, *geometry, pad_value, (thresholds, flips), _as_image(out), threads
     )[:, 0]  # fmt: skip
 
 
@@ -201,26 +201,28 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
         raise TypeError(f"filters must be Filters (from bnnlib.kernels.prepack_filters), received {describe(filters)}")
     if filters.spatial != spatial:
         raise ValueError(f"the filters are of a {filters.spatial}-D convolution: use conv{filters.spatial}d")
+    images, operands = _images(x, spatial), {"x": x, "filters": filters}
     if compare is not None:
+        operands["thresholds"], operands["flips"] = compare
         compare = check_thresholds(*compare, filters.filters)
     if list in (type(stride), type(padding), type(dilation)):  # which are no keys of a cache
         stride, padding, dilation = (tuple(v) if type(v) is list else v for v in (stride, padding, dilation))
     dimensions = filters.dimensions
-    geometry, of_sums, of_bits, macs = _geometry(x.shape, dimensions, stride, padding, dilation, pad_value)
+    geometry, of_sums, of_bits, macs = _geometry(images.shape, dimensions, stride, padding, dilation, pad_value)
     groups, each, of_group, _, _ = dimensions
-    if each % 64 and _kernels.set_behind(x.reshape(-1, words_per_row(each)), each):
+    if each % 64 and _kernels.set_behind(images.reshape(-1, words_per_row(each)), each):
         raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
     threads = check_threads(threads, macs)
     if compare is None:
-        out = check_out(out, of_sums, INT32)
-        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, out, threads)
+        out = check_out(out, of_sums, INT32, operands)
+        _kernels.convolve(images, geometry, filters.panels, filters.tap_sums, None, None, out, threads)
         return out
-    out = check_out(out, of_bits, UINT64)
+    out = check_out(out, of_bits, UINT64, operands)
     if groups == 1 or of_group % 64 == 0:
-        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, *compare, out, threads)
+        _kernels.convolve(images, geometry, filters.panels, filters.tap_sums, *compare, out, threads)
     else:  # a word holds filters of two groups: packed in a second pass
         sums = new(of_sums, INT32)
-        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, sums, threads)
+        _kernels.convolve(images, geometry, filters.panels, filters.tap_sums, None, None, sums, threads)
         bits = (sums >= compare[0]) != compare[1].astype(bool)
         out[:] = pack(bits.reshape(-1, filters.filters)).reshape(out.shape)
     return out

@@ -1,6 +1,7 @@
 """Panels: the layout that the second operand of a product has (bits.h draws it). Weights are brought into it once."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,11 @@ class HoldsPanels:
             )
         if not values.flags.c_contiguous or not values.flags.aligned:
             object.__setattr__(self, name, np.array(values, order="C"))
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All memory that belongs to it."""
+        return tuple(value for field in fields(self) if isinstance(value := getattr(self, field.name), np.ndarray))
 
     def __reduce__(self):
         return type(self), tuple(getattr(self, field.name) for field in fields(self))

@@ -36,8 +36,8 @@ def matmul(
         a: uint64, shape (M, ceil(K / 64)), from :func:`pack`.
         b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
         columns: K, the number of signs in a row.
-        out: int32, shape (M, N), contiguous and writable, to write into; fastest from :func:`empty`. It may share memory
-            with no operand.
+        out: int32, shape (M, N), contiguous and writable, to write into; fastest from :func:`empty`. It may share
+            memory with no operand.
         threads: that share the work, at most: each has 2^22 multiply-accumulates or more, and in a forked process one
             does it all (GNU's OpenMP does not survive a fork).
 
@@ -45,15 +45,10 @@ def matmul(
         int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
 
     Raises:
-        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K. A K that is too
+        TypeError, ValueError: an argument has another dtype or shape, or set bits past column K. A K that is too
             large, but within the last word, can only be noticed if ``b`` is :class:`Panels`, which know theirs.
     """
-    columns = check_columns(columns)
-    a = check_packed("a", a, columns)
-    b = _as_panels(b, columns)
-    out = check_out(out, (a.shape[0], b.rows), INT32)
-    _kernels.matmul(a, b.values, columns, out, check_threads(threads, out.size * columns))
-    return out
+    return _multiply(a, b, columns, out, threads, {"a": a, "b": b})
 
 
 def sign_matmul(
@@ -65,7 +60,16 @@ def sign_matmul(
         x: a real matrix (M, K), see :func:`pack`.
         b, out, threads: as for :func:`matmul`.
     """
-    return matmul(pack(x), b, x.shape[1], out=out, threads=threads)
+    return _multiply(pack(x), b, x.shape[1], out, threads, {"x": x, "b": b})
+
+
+def _multiply(a, b, columns, out, threads, operands) -> np.ndarray:
+    """:func:`matmul`; ``operands`` are what the caller gave, by name, with which ``out`` may share no memory."""
+    columns = check_columns(columns)
+    a, b = check_packed("a", a, columns), _as_panels(b, columns)
+    out = check_out(out, (a.shape[0], b.rows), INT32, operands)
+    _kernels.matmul(a, b.values, columns, out, check_threads(threads, out.size * columns))
+    return out
 
 
 def matmul_threshold(
@@ -98,15 +102,12 @@ def matmul_threshold(
         TypeError, ValueError: as :func:`matmul`, or thresholds and flips of another dtype or shape.
     """
     columns = check_columns(columns)
-    a = check_packed("a", a, columns)
-    b = _as_panels(b, columns)
-    thresholds, flips = check_thresholds(thresholds, flips, b.rows)
-    out = check_out(out, (a.shape[0], words_per_row(b.rows)), UINT64)
-    threads = check_threads(threads, a.shape[0] * b.rows * columns)
-    if columns == 0:  # every sum is 0
-        out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
-    else:
-        _kernels.matmul_threshold(a, b.values, columns, thresholds, flips, out, threads)
+    rows, panels = check_packed("a", a, columns), _as_panels(b, columns)
+    compare = check_thresholds(thresholds, flips, panels.rows)
+    operands = {"a": a, "b": b, "thresholds": thresholds, "flips": flips}
+    out = check_out(out, (rows.shape[0], words_per_row(panels.rows)), UINT64, operands)
+    threads = check_threads(threads, rows.shape[0] * panels.rows * columns)
+    _kernels.matmul_threshold(rows, panels.values, columns, *compare, out, threads)
     return out
 
 
@@ -201,7 +202,7 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
         raise ValueError(
             f"sums of {a.columns} products of up to {a.largest} x {b.largest} may not fit int32; split the columns"
         )
-    out = check_out(out, (a.rows, b.rows), np.int32)
+    out = check_out(out, (a.rows, b.rows), INT32, {"a": a, "b": b})
     threads = check_threads(threads, out.size * a.columns * len(a.weights) * len(b.weights))
     _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
     return out
