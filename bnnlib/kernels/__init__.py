@@ -1,7 +1,7 @@
 """Kernels on bits: signs packed 64 to a word, and products and convolutions of packed matrices by xor and popcount.
 
 A matrix of +1 and -1 with K columns is kept as ``uint64`` words, ``ceil(K / 64)`` to a row: bit 1 is +1, the least
-significant bit is the first column, and the bits behind column K are 0. Two rows then differ in
+significant bit is the first column, and the bits past column K are 0. Two rows then differ in
 ``popcount(a xor b)`` places, and their dot product is ``K - 2 * popcount(a xor b)``, an exact integer. Images are
 packed along their channels, pixel by pixel.
 
@@ -15,8 +15,8 @@ codes of 2 to 8 bits   :func:`pack_codes`, :func:`matmul_codes`
 to compare with        :func:`naive_matmul`, :func:`loop_matmul`, ``reference`` (the same functions in plain NumPy)
 =====================  =============================================================================================
 
-Which instructions do the counting is decided once, when this module loads: the best set that the processor has, or the
-one that the environment variable ``BNNLIB_ISA`` names. :func:`info` tells which. All calls release the GIL.
+The instruction set is chosen once, when this module loads: the best that the processor has, or the one that the
+environment variable ``BNNLIB_ISA`` names. :func:`info` tells which. All calls release the GIL.
 
 This floor knows NumPy only; ``bnnlib.torch_ops`` has the same as operators of PyTorch.
 """

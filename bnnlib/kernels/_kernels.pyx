@@ -55,7 +55,7 @@ cdef extern from "bits.h":
     void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out) nogil
     void bits_dependent_additions(size_t n) nogil
     int bits_port_instructions(int kind, size_t n) nogil
-    int bits_set_behind(const uint64_t *bits, size_t rows, size_t columns, size_t stride) nogil
+    int bits_set_past_end(const uint64_t *bits, size_t rows, size_t columns, size_t stride) nogil
 
 cdef extern from *:
     """
@@ -75,12 +75,12 @@ threaded = bool(BNNLIB_OPENMP)
 
 
 def available():
-    """Names of the instruction sets that this processor has, plainest first."""
+    """The names of the instruction sets that this processor has, plainest first."""
     return [sets[i].name.decode() for i in range(count)]
 
 
 def choose(str name):
-    """Makes every further call use that set."""
+    """Makes all later calls use that set."""
     global chosen
     for i in range(count):
         if sets[i].name.decode() == name:
@@ -252,15 +252,15 @@ def count_rows(const uint64_t[:, ::1] bits not None, int32_t[::1] out not None):
             bits_count_rows(&bits[0, 0] if words else NULL, rows, words, &out[0])
 
 
-def set_behind(const uint64_t[:, :] bits not None, size_t columns):
-    """Whether bits are set behind the last column of some row."""
+def set_past_end(const uint64_t[:, :] bits not None, size_t columns):
+    """Whether any row has bits set past its last column."""
     cdef size_t rows = bits.shape[0]
     cdef int found
     expect_words("bits", bits, rows, columns)
     if rows == 0 or columns == 0:
         return False
     with nogil:
-        found = bits_set_behind(&bits[0, 0], rows, columns, bits.strides[0] // 8)
+        found = bits_set_past_end(&bits[0, 0], rows, columns, bits.strides[0] // 8)
     return found != 0
 
 
@@ -397,7 +397,7 @@ def convolve(const uint64_t[:, :, :, ::1] x not None, tuple shape not None, cons
         raise MemoryError(f"no memory for the padded images {tuple(x.shape)[:3]}")
 
 
-# What bnnlib.bench measures other things by.
+# Baselines for bnnlib.bench.
 
 def read(const float[:, ::1] x not None):
     """Reads an array of an even number of values once."""
@@ -415,7 +415,7 @@ def dependent_additions(size_t n):
 
 
 def port_instructions(int kind, size_t n):
-    """Runs n 512-bit instructions: xor (0), count of bits (1), addition (2). False where the processor has none."""
+    """Runs n 512-bit instructions: xor (0), popcount (1), addition (2). False if the processor has none."""
     cdef int failed
     with nogil:
         failed = bits_port_instructions(kind, n)
@@ -423,7 +423,7 @@ def port_instructions(int kind, size_t n):
 
 
 def naive_matmul(const float[:, ::1] a not None, const float[:, ::1] b not None, float[:, ::1] out not None):
-    """Three loops over floats, as a first extension has them: no packing, no blocks, no vectors by hand."""
+    """Three loops over floats, as in a first extension: no packing, no blocks, no explicit vectors."""
     cdef size_t i, j, k
     cdef size_t m = a.shape[0], n = b.shape[0], columns = a.shape[1]
     cdef float total

@@ -1,4 +1,4 @@
-/* Thresholds as strips want them: filled up to whole panels, their flips as bits. */
+/* Thresholds in the layout of strips: padded to whole panels, the flips as bits. */
 #ifndef BNNLIB_COMPARE_H
 #define BNNLIB_COMPARE_H
 
@@ -17,8 +17,7 @@ static inline void panel_thresholds_free(panel_thresholds *made)
     *made = (panel_thresholds){NULL, NULL};
 }
 
-/* For `groups` groups of n outputs. Returns 0, or -1 if there is no memory; `made` then holds nothing, and freeing it is
- * harmless. */
+/* For `groups` groups of n outputs. Returns 0, or -1 if there is no memory; `made` is then empty, and may be freed. */
 static inline int panel_thresholds_make(panel_thresholds *made, const bits_thresholds *compare, size_t groups, size_t n)
 {
     const size_t panels = bits_panels(n);

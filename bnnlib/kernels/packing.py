@@ -24,14 +24,14 @@ def pack(x: np.ndarray) -> np.ndarray:
 
     Args:
         x: float32, float64, int8 or bool, shape (M, K). Other dtypes are refused rather than converted. Rows may lie
-            any stride apart; other non-contiguous input is copied once.
+            any stride apart; other non-contiguous input is copied.
 
     Returns:
         uint64, shape (M, ceil(K / 64)): bit 1 where ``x >= 0`` (so for +0.0 and -0.0; for bool where it is true), 0
         elsewhere and in the tail.
 
     Raises:
-        TypeError: ``x`` is no array of such a dtype.
+        TypeError: ``x`` is not an array of one of these dtypes.
         ValueError: ``x`` is not two-dimensional or holds a NaN, which has no sign.
     """
     _check_real(x)
@@ -49,7 +49,7 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
 
     Args:
         x: float32, float64, int8 or bool, four-dimensional. Channels first (``"NCHW"``) other dtypes than float32 are
-            brought to channels last first.
+            converted to channels last first.
         layout: the order of its axes, ``"NCHW"`` as PyTorch has it, or ``"NHWC"``.
         groups: of a grouped convolution: each group's channels start at a word of their own.
 

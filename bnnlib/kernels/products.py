@@ -34,7 +34,7 @@ def matmul(
 
     Args:
         a: uint64, shape (M, ceil(K / 64)), from :func:`pack`.
-        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
+        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves preparing them.
         columns: K, the number of signs in a row.
         out: int32, shape (M, N), contiguous and writable, to write into; fastest from :func:`empty`. It may share
             memory with no operand.
@@ -82,17 +82,17 @@ def matmul_threshold(
     out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """The product of packed signs, compared and packed again on its way out: what a binary layer with batch norm and
-    sign hands to the next one. The sums never reach memory.
+    """The product of packed signs with an epilogue that compares the sums and packs the results: what a binary layer
+    with batch norm and sign passes to the next one. The sums never reach memory.
 
     A batch norm ``scale * sum + shift`` followed by a sign is a threshold of ``ceil(-shift / scale)`` for a positive
     scale, ``floor(-shift / scale) + 1`` with a flip for a negative one; for scale 0 the bit is that of ``shift >= 0``
-    everywhere. Thresholds beyond int32 are clipped to its ends.
+    everywhere. Clip thresholds that exceed int32 to its limits.
 
     Args:
         a, b, columns, threads: as for :func:`matmul`.
         thresholds: int32, shape (N,). Bit n of a row is 1 where the sum is ``>= thresholds[n]``.
-        flips: bool, shape (N,): where true the bit is reversed, as a negative scale needs it: ``sum < thresholds[n]``.
+        flips: bool, shape (N,): where true the bit is inverted, as for a negative scale: ``sum < thresholds[n]``.
         out: uint64, shape (M, ceil(N / 64)), to write into, as for :func:`matmul`.
 
     Returns:
@@ -117,9 +117,9 @@ class Codes(HoldsPanels):
 
     Attributes:
         columns: K.
-        weights: int32, what a bit of each plane counts: 1, 2, 4 ..., in two's complement minus the last.
+        weights: int32, the value of a bit of each plane: 1, 2, 4 ..., the last one negative in two's complement.
         planes: uint64, shape (planes, rows, ceil(K / 64)).
-        panels: the planes as second operands of products.
+        panels: the planes in panels, as second operands of products.
         sums: int32, the sum of each row's codes.
     """
 
@@ -159,7 +159,7 @@ def pack_codes(codes: np.ndarray, bits: int = 2, *, signed: bool) -> Codes:
         signed: two's complement, as for LSQ's weights; unsigned for its activations.
 
     Raises:
-        TypeError: the codes are no integer array.
+        TypeError: the codes are not an integer array.
         ValueError: codes out of that range, or of another shape.
     """
     if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
@@ -209,8 +209,8 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
 
 
 def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
-    """The product of :func:`matmul` by three plain loops over words, with neither blocks nor panels: what packing
-    gives by itself. For the course, and for comparing.
+    """The product of :func:`matmul` by three plain loops over words, with neither blocks nor panels: what packing alone
+    is worth. For the course, and as a baseline.
 
     Args:
         a, b: uint64, shapes (M, ceil(K / 64)) and (N, ceil(K / 64)), from :func:`pack`.
@@ -224,8 +224,8 @@ def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
 
 
 def naive_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: the first extension that one writes, and
-    what the course measures the others against.
+    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: a first extension, and the baseline of the
+    course.
 
     Args:
         a, b: float32, shapes (M, K) and (N, K).
@@ -240,7 +240,7 @@ def naive_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32:
             raise TypeError(f"{name} must be a float32 array, received {describe(x)}")
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"shapes (M, K) and (N, K) are wanted, received {a.shape} and {b.shape}")
+        raise ValueError(f"shapes must be (M, K) and (N, K), received {a.shape} and {b.shape}")
     out = new((a.shape[0], b.shape[0]), np.float32)
     _kernels.naive_matmul(np.ascontiguousarray(a), np.ascontiguousarray(b), out)
     return out

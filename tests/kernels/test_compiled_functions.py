@@ -125,4 +125,4 @@ def test_counts_and_the_look_past_the_end_compare_their_sizes():
     with pytest.raises(ValueError, match="values of out must be 3, received 2"):
         _kernels.count_rows(zeros((3, 2), WORDS), zeros(2, INT32))
     with pytest.raises(ValueError, match="words in a row of bits must be 3, received 2"):
-        _kernels.set_behind(zeros((3, 2), WORDS), 129)
+        _kernels.set_past_end(zeros((3, 2), WORDS), 129)
