@@ -358,7 +358,7 @@ def convolve(const uint64_t[:, :, :, ::1] x not None, tuple shape not None, cons
     for i in range(12):
         number[i] = shape[i]
         if number[i] < (1 if i < 9 else 0 if i < 11 else -1) or number[i] > (2**31 - 1 if i < 11 else 1):
-            raise ValueError(f"no convolution has the shape {shape}: received {number[i]} at place {i}")
+            raise ValueError(f"no convolution has the shape {shape}: received {number[i]} at index {i}")
     c.groups, c.channels, c.filters, c.pad_value = number[0], number[1], number[2], <int>number[11]
     for i in range(2):
         c.kernel[i], c.stride[i], c.dilation[i], c.padding[i] = number[3 + i], number[5 + i], number[7 + i], number[9 + i]

@@ -83,7 +83,7 @@ def unpack(bits: np.ndarray, columns: int, dtype=np.int8) -> np.ndarray:
     """The signs of a packed matrix: int8 or float32, shape (M, columns), each +1 or -1. The inverse of :func:`pack`.
 
     Raises:
-        TypeError, ValueError: ``bits`` is no packed matrix of that many columns, or another dtype is asked for.
+        TypeError, ValueError: ``bits`` is not a packed matrix of that many columns, or another dtype is requested.
     """
     columns = check_columns(columns)
     bits = np.ascontiguousarray(check_packed("bits", bits, columns))
