@@ -164,3 +164,11 @@ def test_no_private_paths_in_tracked_text():
         ["git", "-C", str(ROOT), "grep", "-lIE", "/(home|Users|root)/[a-z]"], capture_output=True, text=True
     )
     assert [f for f in listed.stdout.split() if f != "tests/test_structure.py"] == []
+
+
+def test_the_kernels_use_the_terms_of_the_field():
+    """Epilogue, tail, buffer, unroll, past the end: not words of our own for them."""
+    private = re.compile(r"[Ww]ay[ _]out|\bfew_|\b[Rr]ooms?\b|\bTOGETHER\b|\b[Bb]ehind\b")
+    for path in sorted(p for folder in ("kernels", "bench") for p in (PACKAGE / folder).glob("*.*")):
+        found = private.findall(path.read_text())
+        assert not found, f"{path.name}: {found}"

@@ -1,4 +1,4 @@
-"""Side-by-side measurements: medians of contenders that take turns in one run."""
+"""Side-by-side benchmarks: contenders take turns in one run, and their medians are compared."""
 
 from bnnlib.bench.convolutions import measure_convolutions
 from bnnlib.bench.packing import measure_packing

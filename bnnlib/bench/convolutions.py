@@ -1,7 +1,7 @@
 """3x3 convolutions on bits against PyTorch's float32 and int8 convolutions, in pairs."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,40 @@ import torch
 from torch.nn.functional import conv2d
 
 from bnnlib import kernels
-from bnnlib.bench.products import RATIOS, packing_ratios, signs
-from bnnlib.bench.timing import side_by_side
+from bnnlib.bench.pairs import Contender, limited_to, measure_pair
+from bnnlib.bench.products import signs
 
-__all__ = ["SHAPES", "measure_convolutions"]
+__all__ = ["SHAPES", "Convolution", "contenders", "measure_convolutions"]
 
 # (images, channels = filters, height = width): the stages of a ResNet-18 on images of 224 x 224, at batch 1 and 32
 SHAPES = [(batch, channels, size) for batch in (1, 32) for channels, size in ((64, 56), (128, 28), (256, 14), (512, 7))]
+
+
+class Convolution:
+    """Our 3x3 convolution with zero padding 1 of one shape, which allocates its result.
+
+    Attributes:
+        x, w: signs as float32, (N, C, H, W) and (C, C, 3, 3).
+        last: x with channels last.
+        bits, filters: both packed.
+        macs: multiply-accumulates, those with the padding included.
+    """
+
+    def __init__(self, images: int, channels: int, size: int):
+        self.x, self.w = signs((images, channels, size, size), 1), signs((channels, channels, 3, 3), 2)
+        self.last = np.ascontiguousarray(self.x.transpose(0, 2, 3, 1))
+        self.bits, self.filters = kernels.pack_images(self.last, "NHWC"), kernels.prepack_filters(self.w)
+        self.thresholds = np.zeros(channels, np.int32)
+        self.macs = images * size * size * channels * channels * 9
+
+    def packed(self) -> np.ndarray:
+        return kernels.conv2d(self.bits, self.filters, padding=1)
+
+    def packing(self) -> np.ndarray:
+        return kernels.conv2d(kernels.pack_images(self.last, "NHWC"), self.filters, padding=1)
+
+    def to_bits(self) -> np.ndarray:
+        return kernels.conv2d_threshold(self.bits, self.filters, self.thresholds, padding=1)
 
 
 def measure_convolutions(
@@ -26,56 +53,43 @@ def measure_convolutions(
     cold: bool = True,
     progress: Callable[[dict], None] = lambda row: None,
 ) -> pd.DataFrame:
-    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's. Each allocates its
-    result, since PyTorch's take no room to write into.
+    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's.
+
+    No ``out`` is given, since PyTorch's take none: each call allocates its result, ours at a cache line if it is large.
+
+    Args:
+        shapes: (images, channels = filters, height = width).
+        rounds, at_least: as for :func:`side_by_side`.
+        cold: also with caches flushed before each call, for PyTorch's.
+        progress: called with each row when it is measured.
 
     Returns:
-        A row for each shape and contender (float32 in both memory formats, each also with weights reordered beforehand,
-        int8 of torch's quantized backend, whose sums are rounded to 8 bits, ours with its NHWC activations packed in
-        the call, ours with thresholds to bits): ``ms``, ``gmacs``, the ``ratio`` of its time to ours on packed images
-        and ``ratio_packing`` to ours with NHWC packing, both with quartiles, and ``caches`` ("warm" or "cold").
+        A row for each shape and contender (ours with NHWC activations packed in the call, ours with thresholds to bits,
+        float32 in both memory formats, each also with weights reordered beforehand, int8 of torch's quantized backend,
+        whose sums are rounded to 8 bits): ``images``, ``channels``, ``size`` and the columns of
+        :func:`bnnlib.bench.pairs.measure_pair`.
     """
     rows = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with limited_to(1):
         for images, channels, size in shapes:
-            x, w = signs((images, channels, size, size), 1), signs((channels, channels, 3, 3), 2)
-            last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-            bits, filters = kernels.pack_images(last, "NHWC"), kernels.prepack_filters(w)
-            thresholds = np.zeros(channels, np.int32)
-
-            def ours(bits=bits, filters=filters):
-                return kernels.conv2d(bits, filters, padding=1)
-
-            def packing(last=last, filters=filters):
-                return kernels.conv2d(kernels.pack_images(last, "NHWC"), filters, padding=1)
-
-            def to_bits(bits=bits, filters=filters, thresholds=thresholds):
-                return kernels.conv2d_threshold(bits, filters, thresholds, padding=1)
-
-            contenders = {"bnnlib, packing NHWC in the call": packing, "bnnlib, thresholds to bits": to_bits}
-            contenders |= _torch(x, w)
-            macs = images * size * size * channels * channels * 9
-            runs = [(name, call, "warm") for name, call in contenders.items()]
-            runs += [(name, call, "cold") for name, call in contenders.items() if cold and name.startswith("torch")]
-            for name, call, caches in runs:
-                pair = side_by_side({"ours": ours, name: call}, rounds=rounds, at_least=at_least, cold=caches == "cold")
-                again = None
-                if name.startswith("torch") and caches == "warm":
-                    again = side_by_side({"ours": packing, name: call}, rounds=rounds, at_least=at_least)
-                row = {
-                    "images": images, "channels": channels, "size": size, "contender": name, "threads": 1,
-                    "caches": caches, "ms": pair.loc[name, "ms"], "gmacs": macs / pair.loc[name, "ms"] / 1e6,
-                    "gmacs_ours": macs / pair.loc["ours", "ms"] / 1e6,
-                    **{column: pair.loc[name, column] for column in RATIOS},
-                    **packing_ratios(again, name),
-                }  # fmt: skip
+            convolution = Convolution(images, channels, size)
+            for contender in contenders(convolution, cold):
+                pair = measure_pair(convolution, contender, rounds=rounds, at_least=at_least)
+                row = {"images": images, "channels": channels, "size": size, **pair}
                 rows.append(row)
                 progress(row)
-    finally:
-        torch.set_num_threads(threads)
     return pd.DataFrame(rows).round(5)
+
+
+def contenders(convolution: Convolution, cold: bool) -> Iterator[Contender]:
+    """What is timed against our convolution: its variants, then PyTorch's, and those again with cold caches."""
+    yield Contender("bnnlib, packing NHWC in the call", convolution.packing)
+    yield Contender("bnnlib, thresholds to bits", convolution.to_bits)
+    rivals = _torch(convolution.x, convolution.w)
+    for name, call in rivals.items():
+        yield Contender(name, call, against_packing=True)
+    for name, call in rivals.items() if cold else ():
+        yield Contender(name, call, cold=True)
 
 
 def _reordered(image: torch.Tensor, filters: torch.Tensor) -> Callable[[], object]:

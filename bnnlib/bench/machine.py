@@ -1,4 +1,4 @@
-"""What the machine is and could do: its clock, its caches, its load, and the limit that its ports set."""
+"""The machine under test: its clock, its caches, the cost of a call, and the limit set by its execution ports."""
 
 import os
 import statistics
@@ -17,7 +17,7 @@ _KINDS = {"xor": 0, "popcount": 1, "add": 2}
 
 
 def clock() -> float:
-    """The clock at which this thread runs now, in GHz: dependent additions take a cycle each. Median of nine."""
+    """The present clock of this thread in GHz, by dependent additions of one cycle each. Median of nine."""
     rates = []
     for _ in range(9):
         begun = time.perf_counter()
@@ -27,10 +27,10 @@ def clock() -> float:
 
 
 def call_overhead() -> dict[str, float]:
-    """Microseconds that calls from Python take, with ``out`` given and next to no arithmetic (some nanoseconds in C).
+    """Microseconds for a call from Python, with ``out`` given and next to no arithmetic (some nanoseconds in C).
 
-    The products are of one row of 64 signs with 32, the convolutions of one pixel with 32 filters; their own time in C
-    is in it. Medians of nine times a thousand calls.
+    The products are of one row of 64 signs with 32, the convolutions of one pixel with 32 filters; their time in C is
+    included. Medians of nine times a thousand calls.
     """
     bits, pixel = np.zeros((32, 1), np.uint64), np.zeros((1, 1, 1, 1), np.uint64)
     row, panels, sums = bits[:1], kernels.prepack(bits, 64), np.empty((1, 32), np.int32)
@@ -54,7 +54,7 @@ def call_overhead() -> dict[str, float]:
 
 
 def port_cycles() -> dict[str, float] | None:
-    """Cycles that a 512-bit xor, count of bits and addition take when nothing waits: 1 / (instructions in a cycle).
+    """Reciprocal throughput of a 512-bit xor, popcount and addition: cycles for each independent instruction.
 
     Clock and instructions are measured in turn, nine times; medians. None on a processor without AVX-512 VPOPCNTDQ.
     """
@@ -78,17 +78,17 @@ def port_limit(ghz: float, cycles: dict[str, float], *, operations: float = 3, c
 
     Args:
         ghz, cycles: from :func:`clock` and :func:`port_cycles`.
-        operations: instructions for 512 bits: an xor, a count and an addition; fewer with carry-save adders.
-        counts: how many of them are counts.
+        operations: instructions for 512 bits: an xor, a popcount and an addition; fewer with carry-save adders.
+        counts: how many of them are popcounts.
 
-    Each takes a slot of one of the vector ports, of which the cheapest instruction tells the
-    number; counts go to some of the ports only. What binds is the slots or the counts, whichever takes longer.
+    Each instruction takes a slot of one vector port; the cheapest instruction tells the number of ports. Popcounts run
+    on some of the ports only. The limit is set by all slots or by the popcounts, whichever take longer.
     """
     return 512 / max(operations * min(cycles.values()), counts * cycles["popcount"]) * ghz
 
 
 def machine() -> dict[str, object]:
-    """Clock, cycles of the three instructions, calls, processors, caches, and how threads wait for work (OpenMP's
+    """Clock, cycles of the three instructions, call overheads, processors, caches, and how idle threads wait (OpenMP's
     policy, which decides what a second thread costs), as columns of a row."""
     caches = {}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):

@@ -1,4 +1,4 @@
-"""Packing of floats against the speed at which memory can be read at all."""
+"""Packing of floats against the bandwidth of reading them."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -14,7 +14,7 @@ from bnnlib.kernels import _kernels
 
 __all__ = ["SIZES", "measure_packing"]
 
-SIZES = [32 << 10, 512 << 10, 8 << 20, 128 << 20]  # bytes: within L1, L2 and L3 of a usual machine, and memory
+SIZES = [32 << 10, 512 << 10, 8 << 20, 128 << 20]  # bytes: those of L1, L2, L3 and memory on a typical machine
 
 
 def measure_packing(
@@ -24,14 +24,14 @@ def measure_packing(
     at_least: float = 0.02,
     progress: Callable[[dict], None] = lambda row: None,
 ) -> pd.DataFrame:
-    """Times the packing of float32 rows of 1024 values, in pairs with other ways to go over the same bytes.
+    """Times the packing of float32 rows of 1024 values, in pairs with other passes over the same bytes.
 
-    Ours and reading are the compiled functions alone, a memory bandwidth each; ``bnnlib.kernels.pack`` is the call that
+    Ours and reading are the compiled functions alone, which give a bandwidth; ``bnnlib.kernels.pack`` is the call that
     users make, with its checks and a new array.
 
     Returns:
         A row for each size and contender (reading in C, memcpy, NumPy's and torch's maximum, NumPy's packbits, the call
-        from Python, and every instruction set beside the one in use, which is ours): ``gb_per_s`` of bytes read,
+        from Python, and every instruction set other than the one in use, which is ours): ``gb_per_s`` of bytes read,
         ``gb_per_s_ours``, and the ``ratio`` of its time to ours.
     """
     rows = []

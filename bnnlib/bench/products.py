@@ -1,32 +1,53 @@
 """Products of sign matrices: the course's kernels against other software, in pairs."""
 
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
-from threadpoolctl import threadpool_limits
 
 from bnnlib import kernels
+from bnnlib.bench.pairs import Contender, measure_pair
 from bnnlib.bench.rivals import RIVALS, wrong_share
-from bnnlib.bench.timing import side_by_side
 from bnnlib.kernels.checks import MACS_OF_A_THREAD
 
-__all__ = ["LAYERS", "SQUARES", "measure_products", "signs"]
+__all__ = ["LAYERS", "SQUARES", "Product", "contenders", "measure_products", "signs"]
 
 SQUARES = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048, 4096)]
 # (M, N, K) of layers: a 3x3 convolution of 256 channels on 14 x 14, a hidden layer at batch 64 and at batch 1, and the
 # second convolution (32 -> 64 channels on 14 x 14) and the hidden layer of the course's own networks.
 LAYERS = [(196, 256, 2304), (64, 1024, 1024), (1, 1024, 1024), (196, 64, 288), (128, 1024, 784)]
-RATIOS = ("ratio", "ratio_low", "ratio_high")
-LONGEST_CALL = 2.0  # seconds; slower contenders are left out of that shape
+LONGEST_CALL = 2.0  # seconds; a shape's slower contenders are left out
 
 
 def signs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """+1 and -1 as float32."""
     return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), shape)
+
+
+class Product:
+    """Our product of one shape, which writes into an ``out`` from ``kernels.empty``.
+
+    Attributes:
+        a, b: signs as float32, (M, K) and (N, K).
+        bits, weights: both packed, uint64.
+        panels: the weights, prepacked.
+        out: int32 (M, N).
+        macs: M * N * K.
+    """
+
+    def __init__(self, m: int, n: int, k: int):
+        self.a, self.b = signs((m, k), 1), signs((n, k), 2)
+        self.bits, self.weights = kernels.pack(self.a), kernels.pack(self.b)
+        self.panels, self.out = kernels.prepack(self.weights, k), kernels.empty((m, n))
+        self.columns, self.macs = k, m * n * k
+
+    def packed(self, threads: int = 1) -> np.ndarray:
+        return kernels.matmul(self.bits, self.panels, self.columns, out=self.out, threads=threads)
+
+    def packing(self) -> np.ndarray:
+        return kernels.sign_matmul(self.a, self.panels, out=self.out)
 
 
 def measure_products(
@@ -40,6 +61,9 @@ def measure_products(
 ) -> pd.DataFrame:
     """Times every contender in a pair with the course's best kernel, on one thread (and ours on two as well).
 
+    Ours write into an ``out`` from ``kernels.empty``, which starts at a cache line. Rivals that take one get an array
+    of their own library; the others, and our loops over words, allocate their result.
+
     Args:
         shapes: (M, N, K): activations, filters, depth.
         rivals: names of ``bnnlib.bench.rivals.RIVALS``.
@@ -48,87 +72,57 @@ def measure_products(
         progress: called with each row when it is measured.
 
     Returns:
-        A row for each shape and contender: ``ms`` and ``gmacs`` (10^9 multiply-accumulates a second) of the contender,
-        ``ratio`` of its time to ours with activations packed beforehand (``ratio_low``, ``ratio_high``: quartiles of
-        the rounds), ``ratio_packing`` (and quartiles) to ours with packing in the call, ``caches`` ("warm" or "cold"),
-        ``threads``, and for the int8 product the share of wrong entries.
+        A row for each shape and contender: ``m``, ``n``, ``k``, the columns of :func:`bnnlib.bench.pairs.measure_pair`,
+        and for the int8 product ``wrong_share``, the share of wrong entries.
     """
-    rows = []
+    rivals, rows = tuple(rivals), []
     for m, n, k in shapes:
-        a, b = signs((m, k), 1), signs((n, k), 2)
-        x, panels = kernels.pack(a), kernels.prepack(kernels.pack(b), k)
-        out = kernels.matmul(x, panels, k)
-
-        def packed(threads=1, x=x, panels=panels, k=k, out=out):
-            return kernels.matmul(x, panels, k, out=out, threads=threads)
-
-        def packing(a=a, panels=panels, out=out):
-            return kernels.sign_matmul(a, panels, out=out)
-
-        def measure(name, call, shape, ours=packed, with_packing=packing, threads=1, caches="warm", isa=None, **more):
-            within = {name: partial(kernels.instruction_set, isa)} if isa else {}
-            with threadpool_limits(threads):
-                torch_threads = torch.get_num_threads()
-                torch.set_num_threads(threads)
-                try:
-                    pair = side_by_side(
-                        {"ours": ours, name: call}, rounds=rounds, at_least=at_least, cold=caches == "cold",
-                        within=within,
-                    )  # fmt: skip
-                    other = (
-                        side_by_side({"ours": with_packing, name: call}, rounds=rounds, at_least=at_least)
-                        if with_packing and caches == "warm"
-                        else None
-                    )
-                finally:
-                    torch.set_num_threads(torch_threads)
-            macs = shape[0] * shape[1] * shape[2]
-            row = {
-                "m": shape[0], "n": shape[1], "k": shape[2], "contender": name, "threads": threads, "caches": caches,
-                "ms": pair.loc[name, "ms"], "gmacs": macs / pair.loc[name, "ms"] / 1e6,
-                "gmacs_ours": macs / pair.loc["ours", "ms"] / 1e6,
-                **{column: pair.loc[name, column] for column in RATIOS},
-                **packing_ratios(other, name),
-                **more,
-            }  # fmt: skip
+        product = Product(m, n, k)
+        for contender in contenders(product, rivals, cold):
+            row = {"m": m, "n": n, "k": k, **measure_pair(product, contender, rounds=rounds, at_least=at_least)}
             rows.append(row)
             progress(row)
-
-        shape = (m, n, k)
-        measure("bnnlib, packing in the call", packing, shape, with_packing=None)
-        if m * n * k >= 2 * MACS_OF_A_THREAD:  # else one thread does it alone
-            measure("bnnlib, two threads", lambda packed=packed: packed(2), shape, with_packing=None, threads=2)
-        for isa in other_sets():
-            measure(f"bnnlib, {isa}", packed, shape, with_packing=None, isa=isa)
-        y = kernels.pack(b)
-        for isa in kernels.info()["available"]:
-            loops = partial(kernels.loop_matmul, x, y, k)
-            measure(f"three loops over words, {isa}", loops, shape, with_packing=None, isa=isa)
-        for name in rivals:
-            make, speed = RIVALS[name]
-            if m * n * k / speed / 1e9 > LONGEST_CALL or (name.startswith("numba") and not _has_numba()):
-                continue
-            more = {"wrong_share": wrong_share(a, b)} if "int8 (wraps)" in name else {}
-            try:
-                call = make(a, b)
-                call()
-            except (RuntimeError, AttributeError):  # torch._int_mm asks for more than 16 rows; not every torch has MKL
-                continue
-            measure(name, call, shape, **more)
-            if cold and name.endswith("float32"):
-                measure(name, call, shape, caches="cold")
     return pd.DataFrame(rows).round(5)
 
 
+def contenders(product: Product, rivals: Iterable[str], cold: bool) -> Iterator[Contender]:
+    """What is timed against our product: its variants, our loops over words, then the rivals. A rival is prepared only
+    when its turn comes."""
+    yield Contender("bnnlib, packing in the call", product.packing)
+    if product.macs >= 2 * MACS_OF_A_THREAD:  # else one thread does it alone
+        yield Contender("bnnlib, two threads", partial(product.packed, 2), threads=2)
+    for isa in other_sets():
+        yield Contender(f"bnnlib, {isa}", product.packed, isa=isa)
+    loops = partial(kernels.loop_matmul, product.bits, product.weights, product.columns)
+    for isa in kernels.info()["available"]:
+        yield Contender(f"three loops over words, {isa}", loops, isa=isa)
+    for name in rivals:
+        call = _rival(name, product)
+        if call is None:
+            continue
+        columns = {"wrong_share": wrong_share(product.a, product.b)} if "int8 (wraps)" in name else {}
+        yield Contender(name, call, against_packing=True, columns=columns)
+        if cold and name.endswith("float32"):
+            yield Contender(name, call, cold=True)
+
+
+def _rival(name: str, product: Product) -> Callable[[], object] | None:
+    """A rival's product of the same signs; None if it would take too long or does not run here."""
+    make, speed = RIVALS[name]
+    if product.macs / speed / 1e9 > LONGEST_CALL or (name.startswith("numba") and not _has_numba()):
+        return None
+    try:
+        call = make(product.a, product.b)
+        call()
+    except (RuntimeError, AttributeError):  # torch._int_mm needs more than 16 rows; not every torch has MKL
+        return None
+    return call
+
+
 def other_sets() -> list[str]:
-    """The instruction sets that this processor has beside the one in use, which is ours."""
+    """The instruction sets of this processor other than the one in use."""
     info = kernels.info()
     return [isa for isa in info["available"] if isa != info["isa"]]
-
-
-def packing_ratios(pair: pd.DataFrame | None, name: str) -> dict[str, float | None]:
-    """The ratios of a pair with packing in the call, as further columns of a row; empty without one."""
-    return {c.replace("ratio", "ratio_packing"): None if pair is None else pair.loc[name, c] for c in RATIOS}
 
 
 def _has_numba() -> bool:

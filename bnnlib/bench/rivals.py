@@ -19,7 +19,7 @@ def _float32(a, b):
 
 
 def faster(*products: Product) -> Product:
-    """Whichever takes less time now: a rival's weights may lie as it likes them best."""
+    """Whichever is faster here: a rival may have its weights in the layout that suits it."""
     return min(products, key=lambda product: min(timeit.repeat(product, number=1, repeat=7)))
 
 
@@ -36,7 +36,7 @@ def torch_linear(a, b) -> Product:
 
 
 def torch_packed_linear(a, b) -> Product:
-    """What a frozen graph of torch.compile calls: MKL's product with weights that it has packed beforehand."""
+    """What a frozen graph of torch.compile calls: MKL's product with prepacked weights."""
     x, w = _float32(a, b)
     packed = torch.ops.mkl._mkl_reorder_linear_weight(w, len(x))
     return lambda: torch.ops.mkl._mkl_linear(x, packed, w, None, len(x))
@@ -62,7 +62,7 @@ def torch_int_mm(a, b) -> Product:
 
 def numpy_bitwise_count(a, b) -> Product:
     x, w, k = kernels.pack(a), kernels.pack(b), a.shape[1]
-    step = max(1, (1 << 21) // max(1, w.size))  # a few rows at a time, so that the words in between stay in the caches
+    step = max(1, (1 << 21) // max(1, w.size))  # so many rows at a time that the intermediate words stay in the caches
 
     def multiply():
         return np.concatenate([
@@ -86,7 +86,7 @@ def naive_extension(a, b) -> Product:
 
 @cache
 def _numba_loop():
-    """Three loops over words with LLVM's count of bits, compiled for this very processor."""
+    """Three loops over words with LLVM's popcount, compiled for this processor."""
     import numba
     from numba.core import types
     from numba.extending import intrinsic
@@ -111,8 +111,8 @@ def _numba_loop():
     return multiply
 
 
-# name -> (what makes the product, rough GMAC/s on one thread, to keep slow ones to shapes that they can manage). A
-# product takes the signs as float32, a (M, K) and b (N, K); what can be prepared once is ready before the clock runs.
+# name -> (what makes the product, rough GMAC/s on one thread, by which slow ones are limited to small shapes). It takes
+# the signs as float32, a (M, K) and b (N, K), and prepares whatever can be prepared before the clock runs.
 RIVALS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], Product], float]] = {
     "torch.mm float32": (torch_mm, 50),
     "F.linear float32": (torch_linear, 50),
@@ -132,7 +132,7 @@ POPCOUNTS = ("NumPy bitwise_count", "numba popcount")
 
 
 def wrong_share(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of entries that an int8 product of signs gets wrong, because it sums in int8 and wraps beyond 127."""
+    """The share of wrong entries in an int8 product of signs, which sums in int8 and wraps past 127."""
     wrapped = torch.mm(*(torch.from_numpy(v).to(torch.int8) for v in (a, b.T))).numpy()
     right = kernels.matmul(kernels.pack(a), kernels.pack(b), a.shape[1])
     return float(np.mean(wrapped != right))

@@ -1,4 +1,4 @@
-"""What a training step and an inference cost under each method, side by side with the float twin."""
+"""The cost of a training step and of an inference for each method, side by side with the float twin."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def measure_steps(
 ) -> pd.DataFrame:
     """Times of a whole training step (forward, backward, Adam, hooks) and of an inference, for every method.
 
-    All networks stay in memory and take turns on the same batch. The thread count is torch's present one.
+    All networks stay in memory and take turns on the same batch, with torch's present number of threads.
 
     Args:
         model: a name of ``bnnlib.models.MODELS``.
@@ -25,11 +25,11 @@ def measure_steps(
 
     Returns:
         A row for each (what, method): median milliseconds, ratio to float with quartiles, images per second; for
-        training also ``peak_mb``, the most megabytes that a step has allocated at a time beside the network, the
+        training also ``peak_mb``, the peak of the megabytes that a step allocates on top of the network, the
         optimiser's state and the batch, and its ratio to float.
 
     Raises:
-        ValueError: the precision is neither.
+        ValueError: another precision.
     """
     if precision not in ("float32", "bf16"):
         raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
@@ -58,7 +58,7 @@ def measure_steps(
 
 
 def _peak_bytes(step) -> int:
-    """The most bytes that one step has allocated at a time, beyond what is there before it."""
+    """The peak of the bytes that one step allocates, on top of those allocated before it."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -70,7 +70,7 @@ def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Te
     net = models.build(model, method)
     optimizer = make_optimizer(net, method, Settings())
     objective = Objective.of(method, Settings())
-    # a teacher is not trained: its scores of the whole set can be kept, and are not part of the step
+    # the teacher is fixed: its scores can be computed once, and are not part of the step
     teacher_scores = torch.randn_like(net(images).detach()) if objective.needs_teacher else None
 
     def step() -> None:

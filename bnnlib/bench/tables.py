@@ -1,4 +1,4 @@
-"""The stored tables of ``bnnlib bench``: a file for each benchmark, in it the rows of every processor it ran on."""
+"""The stored tables of ``bnnlib bench``: a file for each benchmark, with the rows of every processor it ran on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +17,12 @@ def stored(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def store(table: pd.DataFrame, path: Path, by: Sequence[str] = ()) -> None:
-    """Stores a table that was measured here in the place of this processor's earlier one; other processors' stay.
+    """Stores a table measured here, in place of this processor's earlier one; those of other processors stay.
 
     Args:
-        by: columns such as sizes: earlier rows of sizes that the new table lacks stay too.
+        table: with a column ``processor``, the same in all rows.
+        path: of the benchmark's CSV file.
+        by: columns that name a size: earlier rows of sizes that the new table lacks stay too.
     """
     tables = stored(path) if path.exists() else {}
     processor = table["processor"].iloc[0]

@@ -1,4 +1,4 @@
-"""Side-by-side timing: contenders take turns, medians are compared, nothing is timed alone."""
+"""Side-by-side timing: contenders take turns and medians are compared; nothing is timed alone."""
 
 import statistics
 import time
@@ -15,8 +15,8 @@ _LARGER_THAN_CACHES = np.zeros(0, np.uint8)
 
 
 def flush_caches(size: int = 256 << 20) -> None:
-    """Reads and writes ``size`` bytes, many times a core's own caches, so that what follows starts from further away:
-    from memory, or on machines with hundreds of megabytes of shared cache partly from there."""
+    """Reads and writes ``size`` bytes, many times a core's own caches, so that the next call reads its operands from
+    memory (or, on machines with hundreds of megabytes of shared cache, partly from there)."""
     global _LARGER_THAN_CACHES
     if _LARGER_THAN_CACHES.size != size:
         _LARGER_THAN_CACHES = np.zeros(size, np.uint8)
@@ -32,16 +32,16 @@ def side_by_side(
     cold: bool = False,
     within: Mapping[str, Callable[[], AbstractContextManager]] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Times contenders in turn (A B C A B C ...), so that a change of the machine's speed hits all alike.
+    """Times contenders in turn (A B C A B C ...), so that a change of the machine's speed affects all alike.
 
     Args:
         contenders: name -> what to call. The first is the baseline of the ratios.
-        rounds: turns that count.
-        warmup: turns before them that do not.
-        at_least: seconds a turn takes at least; short calls are repeated within a turn.
+        rounds: turns that are timed.
+        warmup: calls before the first turn.
+        at_least: seconds of a turn, at least; short calls are repeated within a turn.
         cold: flush the caches before every call, outside the clock; a turn is then one call.
-        within: name -> what makes the context of that contender's turns, such as an instruction set; entered and left
-            outside the clock.
+        within: name -> a function that returns the context of that contender's turns, such as an instruction set;
+            entered and left outside the clock.
 
     Returns:
         A row for each contender: ``ms`` (median of a call), ``ms_low``, ``ms_high`` (quartiles), ``ratio`` (median over

@@ -1,7 +1,7 @@
 """Kernels on bits: signs packed 64 to a word, and products and convolutions of packed matrices by xor and popcount.
 
 A matrix of +1 and -1 with K columns is kept as ``uint64`` words, ``ceil(K / 64)`` to a row: bit 1 is +1, the least
-significant bit is the first column, and the bits behind column K are 0. Two rows then differ in
+significant bit is the first column, and the bits past column K are 0. Two rows then differ in
 ``popcount(a xor b)`` places, and their dot product is ``K - 2 * popcount(a xor b)``, an exact integer. Images are
 packed along their channels, pixel by pixel.
 
@@ -10,12 +10,13 @@ packing                :func:`pack`, :func:`pack_images`, :func:`unpack`, :func:
 weights, once          :func:`prepack`, :func:`prepack_filters`
 products               :func:`matmul`, :func:`sign_matmul` (packs in the call), :func:`matmul_threshold` (bits to bits)
 convolutions           :func:`conv2d`, :func:`conv1d`, :func:`conv2d_threshold`, :func:`conv1d_threshold`
+arrays for ``out``     :func:`empty`
 codes of 2 to 8 bits   :func:`pack_codes`, :func:`matmul_codes`
 to compare with        :func:`naive_matmul`, :func:`loop_matmul`, ``reference`` (the same functions in plain NumPy)
 =====================  =============================================================================================
 
-Which instructions do the counting is decided once, when this module loads: the best set that the processor has, or the
-one that the environment variable ``BNNLIB_ISA`` names. :func:`info` tells which. All calls release the GIL.
+The instruction set is chosen once, when this module loads: the best that the processor has, or the one that the
+environment variable ``BNNLIB_ISA`` names. :func:`info` tells which. All calls release the GIL.
 
 This floor knows NumPy only; ``bnnlib.torch_ops`` has the same as operators of PyTorch.
 """
@@ -24,6 +25,7 @@ from bnnlib.kernels import reference
 from bnnlib.kernels.checks import MAX_COLUMNS, words_per_row
 from bnnlib.kernels.convolution import Filters, conv1d, conv1d_threshold, conv2d, conv2d_threshold, prepack_filters
 from bnnlib.kernels.dispatch import info, instruction_set
+from bnnlib.kernels.memory import empty
 from bnnlib.kernels.packing import pack, pack_images, unpack, unpack_images
 from bnnlib.kernels.panels import Panels, prepack
 from bnnlib.kernels.products import (
@@ -38,8 +40,8 @@ from bnnlib.kernels.products import (
 )  # fmt: skip
 
 __all__ = [
-    "MAX_COLUMNS", "Codes", "Filters", "Panels", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "info",
-    "instruction_set", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack",
+    "MAX_COLUMNS", "Codes", "Filters", "Panels", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "empty",
+    "info", "instruction_set", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack",
     "pack_codes", "pack_images", "prepack", "prepack_filters", "reference", "sign_matmul", "unpack", "unpack_images",
     "words_per_row",
 ]  # fmt: skip

@@ -1,11 +1,11 @@
-/* x86-64 with AVX2: carry-save adders, then a byte shuffle that looks up the counts of nibbles (Mula's method). */
-#include "way_out.h"
+/* x86-64 with AVX2: carry-save adders, then a byte shuffle that looks up the popcount of each nibble (Mula's method). */
+#include "epilogue.h"
 
 #include <immintrin.h>
 
 #define TILE_ROWS 1
 #define LANES 8
-#define TOGETHER 2
+#define UNROLL 2
 
 typedef __m256i vec;
 
@@ -42,10 +42,10 @@ static inline vec sum_bytes(vec x)
 
 #include "carry_save.h"
 
-static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_epilogue *epilogue)
 {
     (void)rows; /* 1, as a constant */
-    tile_of(1, a, begin, panel, way);
+    tile_of(1, a, begin, panel, epilogue);
 }
 
 #include "loops.h"

@@ -1,10 +1,10 @@
-/* x86-64 with AVX-512 F, BW and VL, without the vector popcount (Skylake-X): AVX2's way, twice as wide, and a carry-save
- * adder in two instructions. */
+/* x86-64 with AVX-512 F, BW and VL but without the vector popcount (Skylake-X): the method of AVX2 at twice the width, with a
+ * carry-save adder of two instructions. */
 #include "avx512.h"
 
 #define TILE_ROWS 4
 #define LANES 16
-#define TOGETHER 2
+#define UNROLL 2
 
 typedef __m512i vec;
 
@@ -39,13 +39,13 @@ static inline vec sum_bytes(vec x)
 
 #include "carry_save.h"
 
-static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_epilogue *epilogue)
 {
-    switch (rows) { /* a constant number of rows keeps all sums in registers */
-    case 4: tile_of(4, a, begin, panel, way); break;
-    case 3: tile_of(3, a, begin, panel, way); break;
-    case 2: tile_of(2, a, begin, panel, way); break;
-    default: tile_of(1, a, begin, panel, way);
+    switch (rows) { /* with a constant number of rows all sums stay in registers */
+    case 4: tile_of(4, a, begin, panel, epilogue); break;
+    case 3: tile_of(3, a, begin, panel, epilogue); break;
+    case 2: tile_of(2, a, begin, panel, epilogue); break;
+    default: tile_of(1, a, begin, panel, epilogue);
     }
 }
 

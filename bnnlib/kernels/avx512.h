@@ -1,39 +1,41 @@
-/* What the two AVX-512 kernels share: the way out, and packing. */
-#include "way_out.h"
+/* What the two AVX-512 kernels share: the epilogue and packing. */
+#include "epilogue.h"
 
 #include <immintrin.h>
 
 #define VECTORS (BITS_PANEL / 16) /* vectors of sixteen 32-bit lanes in a panel */
 
-/* One row of a tile on its way out: base - 2 * count, or its comparison, as far as the panel has columns. */
+/* Stores one row of a tile: base - 2 * count or its comparison with the thresholds, for the columns that exist. */
 static inline __attribute__((always_inline)) void store_from(const __m512i base[VECTORS], const __m512i counts[VECTORS],
-                                                             size_t row, const bits_way_out *way)
+                                                             size_t row, const bits_epilogue *epilogue)
 {
     uint32_t reached = 0;
     for (size_t v = 0; v < VECTORS; v++) {
         const __m512i value = _mm512_sub_epi32(base[v], _mm512_add_epi32(counts[v], counts[v]));
-        if (way->thresholds) {
-            reached |= (uint32_t)_mm512_cmpge_epi32_mask(value, _mm512_loadu_si512(way->thresholds + 16 * v)) << (16 * v);
+        if (epilogue->thresholds) {
+            const __m512i thresholds = _mm512_loadu_si512(epilogue->thresholds + 16 * v);
+            reached |= (uint32_t)_mm512_cmpge_epi32_mask(value, thresholds) << (16 * v);
             continue;
         }
-        int32_t *out = way->out + row * way->stride + 16 * v;
-        if (way->width >= 16 * (v + 1)) {
-            if (way->past_caches)
+        int32_t *out = epilogue->out + row * epilogue->stride + 16 * v;
+        if (epilogue->width >= 16 * (v + 1)) {
+            if (epilogue->stream)
                 _mm512_stream_si512((void *)out, value);
             else
                 _mm512_storeu_si512(out, value);
-        } else if (way->width > 16 * v)
-            _mm512_mask_storeu_epi32(out, (__mmask16)((1u << (way->width - 16 * v)) - 1), value);
+        } else if (epilogue->width > 16 * v)
+            _mm512_mask_storeu_epi32(out, (__mmask16)((1u << (epilogue->width - 16 * v)) - 1), value);
     }
-    if (way->thresholds)
-        way->bits[row * way->bits_stride] =
-            (reached ^ way->flips) & (way->width == BITS_PANEL ? ~0u : (1u << way->width) - 1);
+    if (epilogue->thresholds)
+        epilogue->bits[row * epilogue->bits_stride] =
+            (reached ^ epilogue->flips) & (epilogue->width == BITS_PANEL ? ~0u : (1u << epilogue->width) - 1);
 }
 
-static inline __attribute__((always_inline)) void store(const __m512i counts[VECTORS], size_t row, const bits_way_out *way)
+static inline __attribute__((always_inline)) void store(const __m512i counts[VECTORS], size_t row,
+                                                        const bits_epilogue *epilogue)
 {
-    const int32_t *base = base_of(way, row);
-    store_from((const __m512i[VECTORS]){_mm512_loadu_si512(base), _mm512_loadu_si512(base + 16)}, counts, row, way);
+    const int32_t *base = base_of(epilogue, row);
+    store_from((const __m512i[VECTORS]){_mm512_loadu_si512(base), _mm512_loadu_si512(base + 16)}, counts, row, epilogue);
 }
 
 /* A comparison of sixteen floats is sixteen bits. */
@@ -41,14 +43,14 @@ static inline uint64_t word_f32(const float *x, size_t *nans)
 {
     const __m512 zero = _mm512_setzero_ps(), v[4] = {_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16), _mm512_loadu_ps(x + 32),
                                                      _mm512_loadu_ps(x + 48)};
-    for (size_t line = 0; line < 64; line += 16) /* four kilobytes ahead: from memory a tenth faster, nowhere slower */
+    for (size_t line = 0; line < 64; line += 16) /* 4 KiB ahead: a tenth faster from memory, never slower */
         _mm_prefetch((const char *)((uintptr_t)(x + 1024 + line)), _MM_HINT_T0);
-    /* Two vectors in one comparison tell whether either has a NaN; which, is asked only then. */
+    /* One comparison of two vectors tells whether either has a NaN; which one is looked up only then. */
     const __mmask16 undefined = _mm512_cmp_ps_mask(v[0], v[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(v[2], v[3], _CMP_UNORD_Q);
     if (__builtin_expect(undefined, 0))
         for (size_t j = 0; j < 4; j++)
             *nans += (size_t)_mm_popcnt_u32(_mm512_cmp_ps_mask(v[j], v[j], _CMP_UNORD_Q));
-    /* Joined as masks, so that one transfer to the integer registers serves 64 values. */
+    /* Joined as masks, so that 64 values take one transfer to the integer registers. */
     return _mm512_kunpackd(_mm512_kunpackw(_mm512_cmp_ps_mask(v[3], zero, _CMP_GE_OQ), _mm512_cmp_ps_mask(v[2], zero, _CMP_GE_OQ)),
                            _mm512_kunpackw(_mm512_cmp_ps_mask(v[1], zero, _CMP_GE_OQ), _mm512_cmp_ps_mask(v[0], zero, _CMP_GE_OQ)));
 }

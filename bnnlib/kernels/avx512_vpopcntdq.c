@@ -1,24 +1,24 @@
-/* x86-64 with AVX-512 VPOPCNTDQ (Ice Lake, Zen 4 and later): xor, count and add, sixteen outputs at a time.
+/* x86-64 with AVX-512 VPOPCNTDQ (Ice Lake, Zen 4 and later): xor, popcount and add, sixteen outputs at a time.
  *
- * Eight rows by two vectors. The left vector is counted plainly: two xors, counts and additions for a word of K. The right
- * one goes through a carry-save adder, which counts once for a word: three three-way operations, one count, one addition.
- * Neither alone is as fast as the two together: the plain way is bound by the number of operations, and the other takes
- * one more register for each output, so that half as many rows would share the loads of the panel. The sums (3 registers
- * a row), the panel (4) and what is in work (4) are the 32 registers. */
+ * A tile is eight rows by two vectors. The left vector is counted directly: two xors, popcounts and additions for each word
+ * of K. The right one goes through a carry-save adder, which needs one popcount for each word: three ternary operations,
+ * one popcount, one addition. Neither alone is as fast as both: the direct method is bound by the number of operations, and
+ * the adder takes another register for each output, so that half as many rows would share the loads of the panel. The sums
+ * (3 registers a row), the panel (4) and the temporaries (4) fill the 32 registers. */
 #include "avx512.h"
 
 #define TILE_ROWS 8
 
-/* What a row of a tile has counted. */
+/* The running counts of one row of a tile. */
 typedef struct {
     __m512i left;       /* ones of the left vector */
-    __m512i right, odd; /* ones of the right one are 2 * right + ones(odd) */
+    __m512i right, odd; /* the right vector's ones are 2 * right + ones(odd) */
 } tally;
 
-/* Has the compiler hold x in a register at this point. Without it gcc 12 gathers the work of several rows and spills. */
+/* Forces x into a register at this point. Without it gcc 12 interleaves the work of several rows and spills. */
 #define HOLD(x) __asm__("" : "+v"(x))
 
-/* The same for an address: the next row's is one addition, where gcc 12 would keep eight multiples of the stride. */
+/* The same for an address: the next row's is one addition away, where gcc 12 would keep eight multiples of the stride. */
 #define HOLD_ADDRESS(x) __asm__("" : "+r"(x))
 
 /* One word of a row against the same columns of the panel. */
@@ -46,7 +46,7 @@ static inline __m512i right_of(tally t)
 #define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 static inline __attribute__((always_inline)) void tile_of(const size_t rows, const bits_rows *a, size_t begin,
-                                                          const uint32_t *panel, const bits_way_out *way)
+                                                          const uint32_t *panel, const bits_epilogue *epilogue)
 {
     const __m512i zero = _mm512_setzero_si512();
     const size_t stride = a->stride;
@@ -65,8 +65,8 @@ static inline __attribute__((always_inline)) void tile_of(const size_t rows, con
             EACH_ROW(COUNT)
         }
     }
-    /* The same way out several times, so that each is decided once for the tile. */
-    const bits_way_out w = *way;
+    /* The same stores several times over, so that each condition is tested once for the tile and not for each row. */
+    const bits_epilogue w = *epilogue;
 #define COUNTS(r) (const __m512i[VECTORS]){t[r].left, right_of(t[r])}
 #define STORE(r) if (rows > r) store(COUNTS(r), begin + r, &w);
 #define STORE_FROM(r) if (rows > r) store_from(base, COUNTS(r), begin + r, &w);
@@ -76,7 +76,7 @@ static inline __attribute__((always_inline)) void tile_of(const size_t rows, con
         EACH_ROW(STORE)
     } else if (w.width == BITS_PANEL) {
         const __m512i base[VECTORS] = {_mm512_loadu_si512(w.base), _mm512_loadu_si512(w.base + 16)};
-        if (w.past_caches) {
+        if (w.stream) {
             EACH_ROW(STORE_FROM)
         } else {
             EACH_ROW(STORE_FROM)
@@ -87,20 +87,21 @@ static inline __attribute__((always_inline)) void tile_of(const size_t rows, con
         EACH_ROW(SAVE)
 #pragma GCC unroll 1
         for (size_t r = 0; r < rows; r++)
-            store(counts[r], begin + r, way);
+            store(counts[r], begin + r, epilogue);
     }
 }
 
-/* A constant number of rows keeps all sums in registers. */
-#define TILE(n) static void tile_##n(const bits_rows *a, size_t begin, const uint32_t *panel, const bits_way_out *way) \
-    { tile_of(n, a, begin, panel, way); }
+/* With a constant number of rows all sums stay in registers. */
+#define TILE(n) static void tile_##n(const bits_rows *a, size_t begin, const uint32_t *panel, \
+                                     const bits_epilogue *epilogue) \
+    { tile_of(n, a, begin, panel, epilogue); }
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
 
-static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_epilogue *epilogue)
 {
-    static void (*const tiles[])(const bits_rows *, size_t, const uint32_t *, const bits_way_out *) = {
+    static void (*const tiles[])(const bits_rows *, size_t, const uint32_t *, const bits_epilogue *) = {
         tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8};
-    tiles[rows - 1](a, begin, panel, way);
+    tiles[rows - 1](a, begin, panel, epilogue);
 }
 
 #include "loops.h"

@@ -1,4 +1,4 @@
-/* What no instruction set changes: layouts, row counts, and which sets this processor has. */
+/* What is the same for every instruction set: layouts, row counts, and the choice of a set. */
 #include "bits.h"
 
 size_t bits_available(const bits_kernels *found[8])
@@ -6,7 +6,7 @@ size_t bits_available(const bits_kernels *found[8])
     size_t count = 0;
     found[count++] = &bits_portable;
 #if defined(__x86_64__)
-    __builtin_cpu_init(); /* asks the processor and the operating system, which must save the wide registers */
+    __builtin_cpu_init(); /* asks the processor, and the operating system, which must save the wide registers */
     if (__builtin_cpu_supports("popcnt"))
         found[count++] = &bits_popcnt;
     if (__builtin_cpu_supports("avx2"))
@@ -36,9 +36,9 @@ void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride,
 void bits_dependent_additions(size_t n)
 {
     size_t x = 0, one = 1;
-    __asm__ volatile("" : "+r"(one)); /* in a register: some processors add constants for nothing, on renaming */
+    __asm__ volatile("" : "+r"(one)); /* in a register: some processors add constants at no cost, in renaming */
     for (size_t i = 0; i < n; i += 8) {
-        x += one; __asm__ volatile("" : "+r"(x)); /* keeps the compiler from adding them up itself */
+        x += one; __asm__ volatile("" : "+r"(x)); /* keeps the compiler from adding up the constants */
         x += one; __asm__ volatile("" : "+r"(x));
         x += one; __asm__ volatile("" : "+r"(x));
         x += one; __asm__ volatile("" : "+r"(x));
@@ -73,12 +73,12 @@ void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *o
     }
 }
 
-int bits_set_behind(const uint64_t *bits, size_t rows, size_t columns, size_t stride)
+int bits_set_past_end(const uint64_t *bits, size_t rows, size_t columns, size_t stride)
 {
     if (columns % 64 == 0)
         return 0;
-    uint64_t behind = 0;
+    uint64_t last = 0;
     for (size_t r = 0; r < rows; r++)
-        behind |= bits[r * stride + columns / 64];
-    return behind >> columns % 64 != 0;
+        last |= bits[r * stride + columns / 64];
+    return last >> columns % 64 != 0;
 }

@@ -1,17 +1,20 @@
 /* Kernels on bits. Plain C: no Python here, so that the same files serve any caller and any special build.
  *
  * Convention: bit 1 stands for +1, bit 0 for -1; bit j of word w is column 64*w + j (least significant bit first).
- * The bits behind the last column of a row are 0 in every packed matrix, so that they cancel in an xor.
+ * Bits past the last column of a row are 0 in every packed matrix, so that they cancel in an xor.
  *
- * The house, from the top down:
- *   matmul.c, convolution.c, planes.c   which rows meet which weights; the same for every processor; parallel.c shares it out
- *   bits_kernels (below)                what an instruction set provides: packing, and many rows against one panel (strip)
- *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set; strip.h, carry_save.h, packing.h, loops.h are what they share
+ * The files, from the top down:
+ *   matmul.c, convolution.c, planes.c   blocking, the same for every processor; parallel.c divides it among threads
+ *   bits_kernels (below)                what an instruction set provides: packing, and the product of many rows with one
+ *                                       panel (strip)
+ *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set
+ *   strip.h, carry_save.h, epilogue.h,  what those files share
+ *   packing.h, loops.h
  *   reference.c                         the same functions by their definitions, which all others equal
  *
- * Panels are the layout of weights that all strips want: PANEL rows of a packed matrix side by side, the 32-bit halves of
- * their words interleaved, so that one vector load takes the same 32 columns of K of many rows. A value of the other operand
- * is broadcast against it, no lane is ever shuffled, and each lane counts for one output. */
+ * All strips read weights in panels: BITS_PANEL rows of a packed matrix side by side, with the 32-bit halves of their words
+ * interleaved, so that one vector load takes the same 32 columns of K from many rows. A value of the other operand is
+ * broadcast to all lanes, no lane is ever shuffled, and each lane counts for one output. */
 #ifndef BNNLIB_BITS_H
 #define BNNLIB_BITS_H
 
@@ -24,19 +27,19 @@
 
 #define BITS_PANEL 32 /* rows of a panel: two 512-bit or four 256-bit vectors of 32-bit lanes */
 
-/* Half a packed word, read or written where whole words lie. */
+/* Half a packed word, for access to memory that holds whole words. */
 typedef uint32_t __attribute__((may_alias)) bits_half;
 
-/* Words of 64 bits that a row of `columns` bits takes. */
+/* The number of 64-bit words in a row of `columns` bits. */
 static inline size_t bits_words(size_t columns) { return columns / 64 + (columns % 64 != 0); }
 
-/* Panels that `rows` rows take. */
+/* The number of panels for `rows` rows. */
 static inline size_t bits_panels(size_t rows) { return rows / BITS_PANEL + (rows % BITS_PANEL != 0); }
 
-/* Values of 32 bits in one panel of rows of `words` words. */
+/* The number of 32-bit values in one panel of rows of `words` words. */
 static inline size_t bits_panel_size(size_t words) { return 2 * words * BITS_PANEL; }
 
-/* Rows of words that lie a stride apart, each in `runs` pieces of `length` words: piece s of row r starts at
+/* Rows a stride apart, each of `runs` pieces of `length` words: piece s of row r starts at
  * first + r * stride + offsets[s]. A matrix has one run; a convolution has one for each row of its filter. */
 typedef struct {
     const uint64_t *first;
@@ -44,50 +47,49 @@ typedef struct {
     const size_t *offsets;
 } bits_rows;
 
-/* Where the results of a strip go: value = base - 2 * popcount, for `width` columns of the panel. */
+/* The epilogue of a strip, from counts to results: value = base - 2 * popcount, for `width` columns of the panel. */
 typedef struct {
-    const int32_t *base;         /* BITS_PANEL values; the number of columns K, plus what padding changes */
-    const int32_t *const *bases; /* if not NULL: one base for each row, `base_at` values into it, instead of base */
+    const int32_t *base;         /* BITS_PANEL values: the number of columns K, plus the correction for padding */
+    const int32_t *const *bases; /* if not NULL: one for each row, from value `base_at` on, instead of base */
     size_t base_at;
-    size_t width;   /* 1 .. BITS_PANEL columns that exist */
-    int32_t *out;   /* of the first row: row r goes to out + r * stride */
+    size_t width;   /* columns that exist: 1 .. BITS_PANEL */
+    int32_t *out;   /* row r is stored at out + r * stride */
     size_t stride;
-    int past_caches; /* the output is large and its rows lie on 64 bytes: write it around the caches */
-    /* If thresholds is not NULL, one bit for each value goes to bits + r * bits_stride instead of out:
-     * (value >= threshold) xor flip. */
+    int stream;     /* use streaming stores, which bypass the caches; rows then start at multiples of 64 bytes */
+    /* If not NULL, one bit for each value, (value >= threshold) xor flip, is stored at bits + r * bits_stride instead. */
     const int32_t *thresholds; /* BITS_PANEL values */
-    uint32_t flips;            /* bit c is for column c */
+    uint32_t flips;            /* bit c belongs to column c */
     bits_half *bits;
     size_t bits_stride; /* halves of words */
-} bits_way_out;
+} bits_epilogue;
 
 /* What each instruction set provides. */
 typedef struct {
     const char *name;
 
-    /* Packs the signs of `rows` rows of `columns` values that lie `stride` values apart: bit = (x >= 0), so that +0 and -0
-     * both give 1. A NaN packs as 0; the number of NaNs is returned, and the caller decides whether that is an error. */
+    /* Packs the signs of `rows` rows of `columns` values, `stride` values apart: bit = (x >= 0), so that +0 and -0 both
+     * give 1. A NaN packs as 0; the number of NaNs is returned, and the caller decides whether that is an error. */
     size_t (*pack_f32)(const float *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out);
     size_t (*pack_f64)(const double *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out);
     void (*pack_i8)(const int8_t *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out);
     void (*pack_bool)(const uint8_t *x, size_t rows, size_t columns, ptrdiff_t stride, uint64_t *out); /* bit = (x != 0) */
 
-    /* Packs down the columns of a (channels, pixels) matrix, as images in channels-first layout need it: bit c of pixel p
-     * is x[c * stride + p] >= 0, and pixel p takes bits_words(channels) words from out + p * out_stride. Returns NaNs. */
+    /* Packs the columns of a (channels, pixels) matrix, an image with channels first: bit c of pixel p is
+     * x[c * stride + p] >= 0, in the bits_words(channels) words from out + p * out_stride on. Returns the number of NaNs. */
     size_t (*pack_channels_f32)(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
                                 size_t out_stride);
 
-    /* Reads n words and does next to nothing with them: what packing can be measured against. */
+    /* Reads n words and does next to nothing with them: the upper bound of packing. */
     uint64_t (*read)(const uint64_t *x, size_t n);
 
-    /* m rows against one panel. */
-    void (*strip)(const bits_rows *a, size_t m, const uint32_t *panel, const bits_way_out *way);
+    /* The product of m rows with one panel. */
+    void (*strip)(const bits_rows *a, size_t m, const uint32_t *panel, const bits_epilogue *epilogue);
 
-    /* The whole product by three plain loops over words, b row-major: no blocks, no panels. To be compared with. */
+    /* The whole product by three plain loops over words, with neither blocks nor panels: a baseline. b is row-major. */
     void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
 } bits_kernels;
 
-/* The instruction sets, from the plainest up. */
+/* The instruction sets, plainest first. */
 extern const bits_kernels bits_portable;
 #if defined(__x86_64__)
 extern const bits_kernels bits_popcnt, bits_avx2, bits_avx512, bits_avx512_vpopcntdq;
@@ -95,28 +97,28 @@ extern const bits_kernels bits_popcnt, bits_avx2, bits_avx512, bits_avx512_vpopc
 extern const bits_kernels bits_neon;
 #endif
 
-/* Those that this processor has, plainest first; returns their number (at most 8). */
+/* Finds those that this processor has, plainest first; returns their number (at most 8). */
 size_t bits_available(const bits_kernels *found[8]);
 
-/* Rows of a packed matrix, `words` words each and `stride` words apart, to panels. Rows missing in the last panel are 0.
- * The address of the panels must be a multiple of 64. */
+/* Copies rows of a packed matrix, `words` words each and `stride` words apart, into panels, which start at a multiple of 64
+ * bytes. The last panel is padded with rows of 0. */
 void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride, uint32_t *panels);
 
-/* Comparison with a threshold for each output, for the functions below; NULL for the sums themselves. */
+/* A threshold for each output to compare the sums with, in the functions below; NULL returns the sums themselves. */
 typedef struct {
     const int32_t *thresholds; /* one for each output */
-    const uint8_t *flips;      /* one for each output, not 0 if its bit is to be reversed; or NULL */
+    const uint8_t *flips;      /* one for each output, nonzero to invert its bit; or NULL */
 } bits_thresholds;
 
 /* out[m, n] = sum over k of a[m, k] * b[n, k] for rows of +-1: columns - 2 * popcount(a xor b). a is row-major with
- * `a_stride` words to a row, b in panels, out row-major, n to a row. With `compare`, out is uint64 instead,
- * bits_words(n) to a row. Returns 0, or -1 if memory for the thresholds is missing. */
+ * `a_stride` words to a row, b in panels, out row-major, n values to a row. With `compare`, out is uint64 instead,
+ * bits_words(n) to a row. Returns 0, or -1 if there is no memory (for thresholds only); out is then untouched. */
 int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride, const uint32_t *panels, size_t m, size_t n,
                 size_t columns, const bits_thresholds *compare, void *out, int threads);
 
 /* The product of integer codes kept in bit planes: code = sum over p of weight[p] * bit[p]. Plane p of the m rows of a
  * starts at a + p * m * bits_words(columns); b has its planes in panels, one after the other. Returns 0, or -1 if there
- * is no memory. */
+ * is no memory; out is then incomplete. */
 typedef struct {
     size_t count; /* planes: 1 .. 8 */
     const int32_t *weights;
@@ -125,10 +127,10 @@ typedef struct {
 int bits_matmul_planes(const bits_kernels *kernels, const uint64_t *a, const bits_planes *a_planes, const uint32_t *panels,
                        const bits_planes *b_planes, size_t m, size_t n, size_t columns, int32_t *out, int threads);
 
-/* A two-dimensional convolution of bits (cross-correlation, as the field calls it). One of length 1 in height is 1-D. */
+/* A two-dimensional convolution of bits (a cross-correlation, as usual in deep learning); of height 1, a 1-D one. */
 typedef struct {
     size_t images, height, width;    /* of the input */
-    size_t groups, channels, filters; /* channels and filters of one group */
+    size_t groups, channels, filters; /* channels and filters in one group */
     size_t kernel[2], stride[2], dilation[2], padding[2]; /* height, width */
     int pad_value;                   /* -1, 0 or +1 */
 } bits_convolution;
@@ -136,40 +138,40 @@ typedef struct {
 /* Height or width (axis 0 or 1) of the output; 0 if the filter does not fit. */
 size_t bits_convolution_size(const bits_convolution *c, int axis);
 
-/* x is (images, height, width, groups, words) with words = bits_words(channels). The filters are panels, for each group
- * those of its (filters, kernel height, kernel width, words) rows; tap_sums (groups, kernel height * kernel width,
- * panels of a group * BITS_PANEL) are the sums of their weights at each tap, needed where padding is 0. out is int32
+/* x is (images, height, width, groups, words) with words = bits_words(channels). panels holds the filters, for each group
+ * the panels of its rows (filters, kernel height * kernel width * words); tap_sums (groups, kernel height * kernel width,
+ * panels of a group * BITS_PANEL) are the sums of their weights at each tap, needed for padding with 0. out is int32
  * (images, out height, out width, groups * filters); with `compare` (groups = 1 or filters a multiple of 64) it is uint64,
- * bits_words(groups * filters) to a pixel. Returns 0, or -1 if there is no memory. */
+ * bits_words(groups * filters) to a pixel. Returns 0, or -1 if there is no memory; out is then untouched. */
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
                   const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads);
 
-/* +1 and -1 from packed rows. */
+/* Unpacks rows to +1 and -1. */
 void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out);
 void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out);
 
-/* Number of ones of each row. */
+/* The number of ones in each row. */
 void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out);
 
-/* Whether some row of `columns` bits, `stride` words apart, has bits set behind its last column. */
-int bits_set_behind(const uint64_t *bits, size_t rows, size_t columns, size_t stride);
+/* Whether any row of `columns` bits, `stride` words apart, has bits set past its last column. */
+int bits_set_past_end(const uint64_t *bits, size_t rows, size_t columns, size_t stride);
 
-/* Calls body(context, begin, end) so that the parts cover 0 .. jobs, on up to `threads` threads. */
+/* Calls body(context, begin, end) for parts that cover 0 .. jobs, on up to `threads` threads. */
 void bits_in_parallel(int threads, size_t jobs, void (*body)(void *context, size_t begin, size_t end), void *context);
 
-/* n additions that wait for each other, a cycle each: what a clock can be measured by. */
+/* n dependent additions of one cycle each, to measure the clock by. */
 void bits_dependent_additions(size_t n);
 
-/* n independent 512-bit instructions: xor (kind 0), count of bits (1) or addition (2). Returns -1 where there are none. */
+/* n independent 512-bit instructions: xor (kind 0), popcount (1) or addition (2). Returns -1 if the processor has none. */
 int bits_port_instructions(int kind, size_t n);
 
-/* By their definitions, one loop for each index; what all others equal. b and the filters are row-major. */
+/* The definitions, one loop for each index, which all others equal. b and the filters are row-major. */
 void bits_reference_pack(const float *x, size_t rows, size_t columns, uint64_t *out);
 void bits_reference_matmul(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
 void bits_reference_planes(const uint64_t *a, const bits_planes *a_planes, const uint64_t *b, const bits_planes *b_planes,
                            size_t m, size_t n, size_t columns, int32_t *out);
 void bits_reference_convolve(const bits_convolution *c, const uint64_t *x, const uint64_t *filters, int32_t *out);
-/* (value >= threshold) xor flip of n values to a row. */
+/* (value >= threshold) xor flip, for rows of n values. */
 void bits_reference_compare(const int32_t *values, size_t rows, size_t n, const bits_thresholds *compare, uint64_t *out);
 
 #endif

@@ -1,25 +1,24 @@
-"""What all kernels ask of their arguments, in words."""
+"""Checks of arguments that all kernels share, and their error messages."""
 
-import math
 import operator
 import os
 
 import numpy as np
 
 from bnnlib.kernels import _kernels
+from bnnlib.kernels.memory import new
 
 MAX_COLUMNS = 2**31 - 1  # a dot product of K signs lies in [-K, K] and is returned as int32
 MAX_THREADS = 1024
-MACS_OF_A_THREAD = 1 << 22  # some microseconds; what a thread that still waits in a loop takes to begin
+MACS_OF_A_THREAD = 1 << 22  # some microseconds: the time to wake a thread that still spins
 
-# A call of a kernel may take less than a microsecond, and so these checks are written to cost little: comparing with a
-# dtype is several times faster than with a type, and one look at the flags serves all of them.
-_LARGE = 1 << 20  # bytes; NumPy puts large arrays 16 bytes behind a page's start
+# A kernel may take less than a microsecond, so these checks are written to be cheap: comparing with a dtype is several
+# times faster than with a type, and one test of the flags covers all of them.
 UINT64, INT32, UINT8, BOOL = np.dtype(np.uint64), np.dtype(np.int32), np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 def words_per_row(columns: int) -> int:
-    """Words of 64 bits that a row of ``columns`` signs takes."""
+    """The number of 64-bit words in a row of ``columns`` signs."""
     return (int(columns) + 63) // 64
 
 
@@ -28,7 +27,7 @@ def describe(x) -> str:
 
 
 def check_whole(name: str, value: int) -> int:
-    """A whole number of any type as Python's own, which no product of sizes overflows."""
+    """A whole number of any type as a Python int, which does not overflow."""
     try:
         return int(operator.index(value))
     except TypeError:
@@ -43,7 +42,7 @@ def check_columns(columns: int) -> int:
     return columns
 
 
-_forked = False  # GNU's OpenMP hangs in a child of a process that had used threads
+_forked = False  # GNU's OpenMP hangs in the child of a process that has used threads
 
 
 def _after_fork() -> None:
@@ -56,8 +55,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_threads(threads: int, macs: int) -> int:
-    """How many of the threads asked for are worth waking for that many multiply-accumulates; in a forked process 1."""
-    if type(threads) is int and threads == 1:  # by far the most frequent
+    """The threads worth waking for that many multiply-accumulates, at most ``threads``; 1 in a forked process."""
+    if type(threads) is int and threads == 1:  # by far the most common
         return 1
     threads = check_whole("threads", threads)
     if not 1 <= threads <= MAX_THREADS:
@@ -73,7 +72,7 @@ def check_groups(groups: int, count: int, what: str) -> int:
 
 
 def check_packed(name: str, bits: np.ndarray, columns: int) -> np.ndarray:
-    """A packed matrix whose words lie side by side within a row; copied only if they do not."""
+    """A packed matrix whose rows are contiguous; copied only if they are not."""
     if not isinstance(bits, np.ndarray) or bits.dtype != UINT64:
         raise TypeError(f"{name} must be packed signs (uint64, from bnnlib.kernels.pack), received {describe(bits)}")
     if bits.ndim != 2 or bits.shape[1] != -(-columns // 64):
@@ -81,14 +80,14 @@ def check_packed(name: str, bits: np.ndarray, columns: int) -> np.ndarray:
             f"{name} must have shape (rows, {words_per_row(columns)}) for {columns} columns, received {bits.shape}"
         )
     bits = rows_in_place(bits)
-    if columns % 64 and _kernels.set_behind(bits, columns):
-        raise ValueError(f"{name} has bits set behind column {columns}: it was packed from a wider matrix")
+    if columns % 64 and _kernels.set_past_end(bits, columns):
+        raise ValueError(f"{name} has bits set past column {columns}: it was packed from a wider matrix")
     return bits
 
 
 def rows_in_place(x: np.ndarray) -> np.ndarray:
-    """The matrix itself if a kernel can read it where it lies, else a copy: the kernels take any distance between rows
-    (of whole values), but the values of a row side by side and aligned."""
+    """The matrix itself if a kernel can read it in place, else a copy: rows may be any number of values apart, but the
+    values of a row must be contiguous and aligned."""
     if x.flags.c_contiguous and x.flags.aligned:
         return x
     size = x.itemsize
@@ -97,26 +96,12 @@ def rows_in_place(x: np.ndarray) -> np.ndarray:
     return np.array(x, order="C", subok=False)
 
 
-def new(shape: tuple[int, ...], dtype, what: str = "the output") -> np.ndarray:
-    """An array to write into; a size that no memory holds is said in words.
+def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype, operands: dict[str, object]) -> np.ndarray:
+    """The array to write into: a new one, or the caller's if it fits and shares no memory with an operand.
 
-    Large ones start at an address divisible by 64, so that the kernels can write them around the caches.
+    Args:
+        operands: by their names, as the caller gave them: arrays, or objects with a tuple of ``arrays``.
     """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size >= 2**47:
-        raise ValueError(f"{what} would have shape {shape}: {size:.3g} bytes, more than a process can address")
-    return np.empty(shape, dtype) if size < _LARGE else aligned(shape, dtype)
-
-
-def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An empty array that starts at an address divisible by 64."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
-
-
-def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:
     if out is None:
         return new(shape, dtype)
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
@@ -132,7 +117,16 @@ def check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarr
         raise ValueError(
             f"out must be contiguous, aligned and writable with shape {shape}, received shape {out.shape}{state}"
         )
+    check_apart(out, operands)
     return out
+
+
+def check_apart(out: np.ndarray, operands: dict[str, object]) -> None:
+    if _kernels.may_overlap(out, operands.values()):  # or lies between the rows of one
+        for name, x in operands.items():
+            for array in (x,) if isinstance(x, np.ndarray) else getattr(x, "arrays", ()):
+                if np.shares_memory(out, array):
+                    raise ValueError(f"out shares memory with {name}, which would be overwritten; give another array")
 
 
 def check_thresholds(thresholds: np.ndarray, flips: np.ndarray | None, outputs: int) -> tuple[np.ndarray, np.ndarray]:

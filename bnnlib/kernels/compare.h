@@ -1,4 +1,4 @@
-/* Thresholds as strips want them: filled up to whole panels, their flips as bits. */
+/* Thresholds in the layout of strips: padded to whole panels, the flips as bits. */
 #ifndef BNNLIB_COMPARE_H
 #define BNNLIB_COMPARE_H
 
@@ -11,14 +11,20 @@ typedef struct {
     uint32_t *flips;     /* panels */
 } panel_thresholds;
 
-/* For `groups` groups of n outputs; returns -1 if there is no memory. */
+static inline void panel_thresholds_free(panel_thresholds *made)
+{
+    free(made->thresholds), free(made->flips);
+    *made = (panel_thresholds){NULL, NULL};
+}
+
+/* For `groups` groups of n outputs. Returns 0, or -1 if there is no memory; `made` is then empty, and may be freed. */
 static inline int panel_thresholds_make(panel_thresholds *made, const bits_thresholds *compare, size_t groups, size_t n)
 {
     const size_t panels = bits_panels(n);
     made->thresholds = calloc(groups * panels * BITS_PANEL, sizeof *made->thresholds);
     made->flips = calloc(groups * panels, sizeof *made->flips);
     if (!made->thresholds || !made->flips)
-        return free(made->thresholds), free(made->flips), -1;
+        return panel_thresholds_free(made), -1;
     for (size_t g = 0; g < groups; g++)
         for (size_t j = 0; j < n; j++) {
             made->thresholds[g * panels * BITS_PANEL + j] = compare->thresholds[g * n + j];
@@ -27,7 +33,5 @@ static inline int panel_thresholds_make(panel_thresholds *made, const bits_thres
         }
     return 0;
 }
-
-static inline void panel_thresholds_free(panel_thresholds *made) { free(made->thresholds), free(made->flips); }
 
 #endif

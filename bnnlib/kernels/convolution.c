@@ -1,15 +1,16 @@
-/* Convolution straight on the bits: no matrix of patches is ever made. The rows that a strip takes are output pixels that
- * lie a fixed stride apart in the (padded) image, and the rows of the filter are the runs of their words.
+/* Direct convolution on the bits, without im2col. The rows of a strip are output pixels a fixed stride apart in the (padded)
+ * image, and each row of the filter is one run of their words.
  *
- * Padding with -1 or +1 is a border of zeros or ones. Padding with 0 is a border of -1 whose share is taken back: where
- * taps lie outside, sum(x * w) lacks -w of each, so the sum of those taps' weights is added. It is the same for all pixels
- * that miss the same taps (nine classes for a 3x3 filter with padding 1), and joins K in the base of the way out. */
+ * Padding with -1 or +1 is a border of zero or one bits. Padding with 0 is a border of -1 with a correction: each tap that
+ * falls on it has added -w to sum(x * w), so the sum of those taps' weights is added back. The correction is the same for
+ * all pixels whose filter overlaps the border in the same taps (nine classes for a 3x3 filter with padding 1), and is added
+ * to K in the base of the epilogue. */
 #include "compare.h"
-#include "way_out.h"
+#include "epilogue.h"
 
 #include <string.h>
 
-/* Below this width of the output, strips run along the images of a batch if those are more. */
+/* Outputs narrower than this are cut into strips along the images of a batch, if there are more images than columns. */
 #define NARROW 12
 
 size_t bits_convolution_size(const bits_convolution *c, int axis)
@@ -19,20 +20,20 @@ size_t bits_convolution_size(const bits_convolution *c, int axis)
     return padded < covered ? 0 : (padded - covered) / c->stride[axis] + 1;
 }
 
-/* Which taps of one axis lie outside, for each class of output positions that miss the same ones. */
+/* Output positions of one axis, classified by the taps that fall on the padding. */
 typedef struct {
     size_t classes;
     size_t *of;             /* class of each output position */
-    size_t *before, *after; /* taps of each class before and behind the image */
+    size_t *before, *after; /* for each class, the taps before the image and past its end */
 } border;
 
 static int border_make(border *made, const bits_convolution *c, int axis)
 {
     const size_t size = bits_convolution_size(c, axis), length = axis ? c->width : c->height;
-    size_t *room = malloc(3 * size * sizeof *room);
-    *made = (border){0, room, room + size, room + 2 * size};
-    if (!room)
+    size_t *buffer = malloc(3 * size * sizeof *buffer);
+    if (!buffer)
         return -1;
+    *made = (border){0, buffer, buffer + size, buffer + 2 * size};
     for (size_t o = 0; o < size; o++) {
         size_t before = 0, after = 0;
         for (size_t k = 0; k < c->kernel[axis]; k++) {
@@ -54,27 +55,27 @@ typedef struct {
     const bits_kernels *kernels;
     const bits_convolution *c;
     const uint64_t *x;         /* padded */
-    size_t height, width;      /* of it */
+    size_t height, width;      /* of the padded images */
     size_t heights, widths;    /* of the output */
-    size_t words, pixel;       /* of a group's channels, of all groups' */
+    size_t words, pixel;       /* words of a pixel: of one group, of all groups */
     size_t runs, length;
     size_t *offsets;
     const uint32_t *panels;
-    int32_t base[BITS_PANEL];  /* K, if no padding changes it */
+    int32_t base[BITS_PANEL];  /* K, where no padding changes it */
     border rows, columns;
-    int32_t *tables;           /* bases (class of rows, class of columns, group, panel, BITS_PANEL) */
-    const int32_t **bases;     /* (class of rows, output column): into tables */
+    int32_t *tables;           /* bases, (class of rows, class of columns, group, panel, BITS_PANEL) */
+    const int32_t **bases;     /* pointers into tables, (class of rows, output column) */
     const panel_thresholds *compare;
     void *out;
-    int along_images, past_caches;
+    int along_images, stream;
 } task;
 
-/* Copies the images into the middle of padded ones. */
-static int pad(task *t, const uint64_t *x, uint64_t **room)
+/* Copies the images into a buffer of padded ones. */
+static int pad(task *t, const uint64_t *x, uint64_t **buffer)
 {
     const bits_convolution *c = t->c;
     const size_t size = c->images * t->height * t->width * t->pixel;
-    uint64_t *to = *room = malloc(size * sizeof *to);
+    uint64_t *to = *buffer = malloc(size * sizeof *to);
     if (!to)
         return -1;
     if (c->pad_value == 1) {
@@ -90,7 +91,7 @@ static int pad(task *t, const uint64_t *x, uint64_t **room)
     return 0;
 }
 
-/* K plus the weights of the taps that lie outside, for each class of pixels. */
+/* K plus the weights of the taps that fall on the padding, for each class of pixels. */
 static int tabulate(task *t, const int32_t *tap_sums)
 {
     const bits_convolution *c = t->c;
@@ -123,7 +124,7 @@ static int tabulate(task *t, const int32_t *tap_sums)
     return 0;
 }
 
-/* One strip: output pixels (image, row, column) and following, along the width or along the images. */
+/* One strip: the output pixels from (image, row, column) on, along the width or along the images. */
 static void strip(const task *t, size_t group, size_t panel, size_t image, size_t row, size_t column)
 {
     const bits_convolution *c = t->c;
@@ -134,32 +135,34 @@ static void strip(const task *t, size_t group, size_t panel, size_t image, size_
     const bits_rows a = {t->x + ((image * t->height + row * c->stride[0]) * t->width + column * c->stride[1]) * t->pixel
                              + group * t->words,
                          (t->along_images ? t->height * t->width : c->stride[1]) * t->pixel, t->runs, t->length, t->offsets};
-    bits_way_out way = {.base = t->base, .width = c->filters - filter < BITS_PANEL ? c->filters - filter : BITS_PANEL};
+    bits_epilogue epilogue = {.base = t->base,
+                              .width = c->filters - filter < BITS_PANEL ? c->filters - filter : BITS_PANEL};
     if (t->tables) {
         const int32_t *const *bases = t->bases + t->rows.of[row] * t->widths;
         if (t->along_images)
-            way.base = bases[column] + at;
+            epilogue.base = bases[column] + at;
         else
-            way.bases = bases, way.base_at = at;
+            epilogue.bases = bases, epilogue.base_at = at;
     }
     if (t->compare) {
-        way.thresholds = t->compare->thresholds + at, way.flips = t->compare->flips[group * panels + panel];
-        way.bits_stride = 2 * bits_words(outputs);
-        way.bits = (bits_half *)t->out + pixel * way.bits_stride + group * c->filters / 32 + panel;
-        way.bits_stride *= step;
+        epilogue.thresholds = t->compare->thresholds + at, epilogue.flips = t->compare->flips[group * panels + panel];
+        epilogue.bits_stride = 2 * bits_words(outputs);
+        epilogue.bits = (bits_half *)t->out + pixel * epilogue.bits_stride + group * c->filters / 32 + panel;
+        epilogue.bits_stride *= step;
     } else {
-        way.out = (int32_t *)t->out + pixel * outputs + group * c->filters + filter, way.stride = outputs * step;
-        way.past_caches = t->past_caches;
+        epilogue.out = (int32_t *)t->out + pixel * outputs + group * c->filters + filter, epilogue.stride = outputs * step;
+        epilogue.stream = t->stream;
     }
-    t->kernels->strip(&a, t->along_images ? c->images : t->widths,
-                      t->panels + (group * panels + panel) * bits_panel_size(c->kernel[0] * c->kernel[1] * t->words), &way);
+    const size_t panel_size = bits_panel_size(c->kernel[0] * c->kernel[1] * t->words);
+    const size_t rows = t->along_images ? c->images : t->widths;
+    t->kernels->strip(&a, rows, t->panels + (group * panels + panel) * panel_size, &epilogue);
 }
 
-/* Strips begin .. end. A panel stays in the first-level cache while the strips of an image pass. */
+/* Strips begin .. end. A panel stays in the first-level cache for all strips of an image. */
 static void part(void *context, size_t begin, size_t end)
 {
     const task *t = context;
-    const size_t many = t->along_images ? end - begin : t->heights; /* strips that a panel meets in a row */
+    const size_t many = t->along_images ? end - begin : t->heights; /* consecutive strips of one panel */
     for (size_t first = begin, last; first < end; first = last) {
         last = t->along_images ? end : (first / many + 1) * many;
         last = last < end ? last : end;
@@ -171,8 +174,8 @@ static void part(void *context, size_t begin, size_t end)
                     else
                         strip(t, group, panel, s / t->heights, s % t->heights, 0);
     }
-    if (t->past_caches)
-        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* stores around the caches are not ordered by themselves */
+    if (t->stream)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* streaming stores are not ordered otherwise */
 }
 
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
@@ -186,29 +189,29 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
         return 0;
     for (size_t i = 0; i < BITS_PANEL; i++)
         t.base[i] = (int32_t)(c->kernel[0] * c->kernel[1] * c->channels);
-    /* Neighbouring taps of a filter's row are one run if nothing lies between them. */
+    /* The taps of a row of the filter are one run if their words are contiguous. */
     const int joined = c->groups == 1 && c->dilation[1] == 1;
     t.length = joined ? c->kernel[1] * words : words;
     t.runs = c->kernel[0] * (joined ? 1 : c->kernel[1]);
     t.along_images = t.widths < NARROW && c->images > t.widths;
 
     panel_thresholds made = {NULL, NULL};
-    uint64_t *room = NULL;
+    uint64_t *buffer = NULL;
     int failed = (t.offsets = malloc(t.runs * sizeof *t.offsets)) == NULL;
     for (size_t s = 0; !failed && s < t.runs; s++) {
         const size_t u = joined ? s : s / c->kernel[1], v = joined ? 0 : s % c->kernel[1];
         t.offsets[s] = (u * c->dilation[0] * t.width + v * c->dilation[1]) * pixel;
     }
-    failed = failed || (padded && pad(&t, x, &room)) || (padded && c->pad_value == 0 && tabulate(&t, tap_sums))
+    failed = failed || (padded && pad(&t, x, &buffer)) || (padded && c->pad_value == 0 && tabulate(&t, tap_sums))
              || (compare && panel_thresholds_make(&made, compare, c->groups, c->filters));
     if (!failed) {
         t.compare = compare ? &made : NULL;
-        t.past_caches = !compare && c->filters % 16 == 0 && past_caches(out, c->images * t.heights * t.widths, outputs);
-        if (compare && bits_panels(outputs) % 2) /* the last word of a pixel has one half only */
+        t.stream = !compare && c->filters % 16 == 0 && streams(out, c->images * t.heights * t.widths, outputs);
+        if (compare && bits_panels(outputs) % 2) /* the last word of a pixel has only one half */
             memset(out, 0, c->images * t.heights * t.widths * bits_words(outputs) * sizeof(uint64_t));
         bits_in_parallel(threads, t.along_images ? t.heights * t.widths : c->images * t.heights, part, &t);
     }
     panel_thresholds_free(&made);
-    free(room), free(t.offsets), free(t.rows.of), free(t.columns.of), free(t.tables), free(t.bases);
+    free(buffer), free(t.offsets), free(t.rows.of), free(t.columns.of), free(t.tables), free(t.bases);
     return failed ? -1 : 0;
 }

@@ -16,9 +16,9 @@ from bnnlib.kernels.checks import (
     check_threads,
     check_thresholds,
     describe,
-    new,
     words_per_row,
 )  # fmt: skip
+from bnnlib.kernels.memory import new
 from bnnlib.kernels.packing import pack
 from bnnlib.kernels.panels import HoldsPanels, panel_rows, to_panels
 
@@ -121,8 +121,9 @@ def conv2d(
         x: uint64, shape (N, H, W, words), from :func:`pack_images` with the filters' groups.
         filters: from :func:`prepack_filters`.
         stride, padding, dilation: a number, or one for height and one for width.
-        pad_value: what stands in the padding: 0 (exact, as PyTorch pads), +1 (as larq's ``pad_values=1``) or -1.
-        out: int32, shape (N, OH, OW, O), to write into.
+        pad_value: the value of the padding: 0 (exact, as in PyTorch), +1 (as larq's ``pad_values=1``) or -1.
+        out: int32, shape (N, OH, OW, O), contiguous and writable, to write into; fastest from :func:`empty`. It may
+            share memory with no operand.
         threads: as for :func:`matmul`.
 
     Returns:
@@ -131,7 +132,7 @@ def conv2d(
     Raises:
         TypeError, ValueError: an argument has another dtype or shape, or the filter does not fit into the padded image.
     """
-    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, None, out, threads)
+    return _convolve(x, filters, 2, stride, padding, dilation, pad_value, None, out, threads)
 
 
 def conv2d_threshold(
@@ -147,13 +148,13 @@ def conv2d_threshold(
     out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """A convolution compared and packed again on its way out: see :func:`conv2d` and :func:`matmul_threshold`.
+    """A convolution whose epilogue compares and packs the sums: see :func:`conv2d` and :func:`matmul_threshold`.
 
     Returns:
         uint64, shape (N, OH, OW, ceil(O / 64)): packed images for the next layer (of one group).
     """
     compare = thresholds, flips
-    return _convolve(_images(x, 2), filters, 2, stride, padding, dilation, pad_value, compare, out, threads)
+    return _convolve(x, filters, 2, stride, padding, dilation, pad_value, compare, out, threads)
 
 
 def conv1d(
@@ -172,7 +173,7 @@ def conv1d(
     A signal (N, C, L) is packed as an image of height 1: ``pack_images(x[:, :, None])[:, 0]``.
     """
     geometry = _of_signal(stride, padding, dilation)
-    return _convolve(_images(x, 1), filters, 1, *geometry, pad_value, None, _as_image(out), threads)[:, 0]
+    return _convolve(x, filters, 1, *geometry, pad_value, None, _as_image(out), threads)[:, 0]
 
 
 def conv1d_threshold(
@@ -191,7 +192,7 @@ def conv1d_threshold(
     """As :func:`conv2d_threshold` in one dimension: uint64 (N, L, words) to (N, OL, ceil(O / 64))."""
     geometry = _of_signal(stride, padding, dilation)
     return _convolve(
-        _images(x, 1), filters, 1, *geometry, pad_value, (thresholds, flips), _as_image(out), threads
+        x, filters, 1, *geometry, pad_value, (thresholds, flips), _as_image(out), threads
     )[:, 0]  # fmt: skip
 
 
@@ -200,34 +201,36 @@ def _convolve(x, filters, spatial, stride, padding, dilation, pad_value, compare
         raise TypeError(f"filters must be Filters (from bnnlib.kernels.prepack_filters), received {describe(filters)}")
     if filters.spatial != spatial:
         raise ValueError(f"the filters are of a {filters.spatial}-D convolution: use conv{filters.spatial}d")
+    images, operands = _images(x, spatial), {"x": x, "filters": filters}
     if compare is not None:
+        operands["thresholds"], operands["flips"] = compare
         compare = check_thresholds(*compare, filters.filters)
-    if list in (type(stride), type(padding), type(dilation)):  # which are no keys of a cache
+    if list in (type(stride), type(padding), type(dilation)):  # which cannot be keys of the cache
         stride, padding, dilation = (tuple(v) if type(v) is list else v for v in (stride, padding, dilation))
     dimensions = filters.dimensions
-    geometry, of_sums, of_bits, macs = _geometry(x.shape, dimensions, stride, padding, dilation, pad_value)
+    geometry, of_sums, of_bits, macs = _geometry(images.shape, dimensions, stride, padding, dilation, pad_value)
     groups, each, of_group, _, _ = dimensions
-    if each % 64 and _kernels.set_behind(x.reshape(-1, words_per_row(each)), each):
-        raise ValueError(f"x has bits set behind channel {each} of a group: it was packed from other images")
+    if each % 64 and _kernels.set_past_end(images.reshape(-1, words_per_row(each)), each):
+        raise ValueError(f"x has bits set past channel {each} of a group: it was packed from other images")
     threads = check_threads(threads, macs)
     if compare is None:
-        out = check_out(out, of_sums, INT32)
-        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, out, threads)
+        out = check_out(out, of_sums, INT32, operands)
+        _kernels.convolve(images, geometry, filters.panels, filters.tap_sums, None, None, out, threads)
         return out
-    out = check_out(out, of_bits, UINT64)
+    out = check_out(out, of_bits, UINT64, operands)
     if groups == 1 or of_group % 64 == 0:
-        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, *compare, out, threads)
+        _kernels.convolve(images, geometry, filters.panels, filters.tap_sums, *compare, out, threads)
     else:  # a word holds filters of two groups: packed in a second pass
         sums = new(of_sums, INT32)
-        _kernels.convolve(x, geometry, filters.panels, filters.tap_sums, None, None, sums, threads)
+        _kernels.convolve(images, geometry, filters.panels, filters.tap_sums, None, None, sums, threads)
         bits = (sums >= compare[0]) != compare[1].astype(bool)
         out[:] = pack(bits.reshape(-1, filters.filters)).reshape(out.shape)
     return out
 
 
-@lru_cache(maxsize=1024, typed=True)  # a network asks for the same few again and again
+@lru_cache(maxsize=1024, typed=True)  # a network has few different ones, and repeats them
 def _geometry(shape, dimensions, stride, padding, dilation, pad_value):
-    """Checks how images and filters fit together. Gives what the compiled function wants, the shapes of sums and of
+    """Checks that images and filters match. Returns the geometry for the compiled function, the shapes of sums and of
     thresholded bits, and the number of multiply-accumulates."""
     groups, each, of_group, *kernel = dimensions
     if shape[3] != groups * words_per_row(each):
@@ -255,7 +258,7 @@ def _geometry(shape, dimensions, stride, padding, dilation, pad_value):
 
 
 def _as_image(out):
-    """Room for signals as room for images of height 1; what is no array is refused later."""
+    """An output for signals as one for images of height 1; anything but an array is refused later."""
     return out[:, None] if isinstance(out, np.ndarray) and out.ndim == 3 else out
 
 
@@ -282,9 +285,9 @@ def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
 
 
 def _of_signal(stride: int, padding: int, dilation: int) -> tuple[tuple[int, int], ...]:
-    """A signal is an image of height 1: its geometry with that of the height before it."""
+    """The geometry of a signal as that of an image of height 1."""
 
-    def pair(name: str, value: int, of_height: int) -> tuple[int, int]:  # which is also the least that there may be
+    def pair(name: str, value: int, of_height: int) -> tuple[int, int]:  # which is also the smallest allowed
         if isinstance(value, tuple | list):
             raise TypeError(f"{name} must be a whole number for one dimension, received {value!r}")
         return of_height, _pair(name, value, of_height)[1]

@@ -1,12 +1,12 @@
-/* aarch64: NEON, which every such processor has. It counts the bits of bytes in one instruction; carry-save adders still
- * halve what is left to count and to add up. */
-#include "way_out.h"
+/* aarch64: NEON, which every such processor has. One instruction counts the bits of each byte; carry-save adders still halve
+ * the bytes to count and the counts to add. */
+#include "epilogue.h"
 
 #include <arm_neon.h>
 
 #define TILE_ROWS 2
 #define LANES 4
-#define TOGETHER 2
+#define UNROLL 2
 
 typedef uint32x4_t vec;
 
@@ -26,29 +26,29 @@ static inline vec add_bytes(vec x, vec y)
 
 static inline vec carry_save(vec *sum, vec x, vec y)
 {
-    const vec half = veorq_u32(*sum, x), carry = vbslq_u32(half, y, x); /* where sum and x differ y decides, else either */
+    const vec half = veorq_u32(*sum, x), carry = vbslq_u32(half, y, x); /* y where sum and x differ, else either */
     *sum = veorq_u32(half, y);
     return carry;
 }
 
 #include "carry_save.h"
 
-static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_epilogue *epilogue)
 {
     if (rows == 2)
-        tile_of(2, a, begin, panel, way);
+        tile_of(2, a, begin, panel, epilogue);
     else
-        tile_of(1, a, begin, panel, way);
+        tile_of(1, a, begin, panel, epilogue);
 }
 
 #include "loops.h"
 #include "strip.h"
 
-/* Lanes of ones or zeros, each masked to the bit of its place, add up to a byte of eight bits. */
+/* Eight lanes of ones or zeros, each masked to its own bit, add up to a byte. */
 static inline uint64_t eight(uint16x8_t lanes)
 {
-    static const uint16_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    return vaddvq_u16(vandq_u16(lanes, vld1q_u16(places)));
+    static const uint16_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    return vaddvq_u16(vandq_u16(lanes, vld1q_u16(bit)));
 }
 
 static inline uint64_t word_f32(const float *x, size_t *nans)
@@ -67,7 +67,7 @@ static inline uint64_t word_f32(const float *x, size_t *nans)
 static inline uint64_t word_f64(const double *x, size_t *nans)
 {
     uint64_t word = 0;
-    for (size_t j = 0; j < 64; j++) { /* rare: left to the compiler */
+    for (size_t j = 0; j < 64; j++) { /* rarely used: left to the compiler */
         word |= (uint64_t)(x[j] >= 0.0) << j;
         *nans += x[j] != x[j];
     }

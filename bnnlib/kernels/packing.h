@@ -1,4 +1,4 @@
-/* Packing, the same for every instruction set but for the 64 comparisons of a full word.
+/* Packing, the same for every instruction set except for the 64 comparisons of a full word.
  *
  * An including file defines, before including:
  *   word_f32(x, nans), word_f64(x, nans)   the word of 64 values; NaNs are added to *nans
@@ -6,7 +6,8 @@
  * and gets pack_f32(), pack_f64(), pack_i8(), pack_bool(), pack_channels_f32() and read_words(). */
 #include "bits.h"
 
-static inline uint64_t few_f32(const float *x, size_t count, size_t *nans)
+/* The tail of a row, fewer than 64 values. */
+static inline uint64_t tail_f32(const float *x, size_t count, size_t *nans)
 {
     uint64_t word = 0;
     for (size_t j = 0; j < count; j++) {
@@ -16,7 +17,7 @@ static inline uint64_t few_f32(const float *x, size_t count, size_t *nans)
     return word;
 }
 
-static inline uint64_t few_f64(const double *x, size_t count, size_t *nans)
+static inline uint64_t tail_f64(const double *x, size_t count, size_t *nans)
 {
     uint64_t word = 0;
     for (size_t j = 0; j < count; j++) {
@@ -26,7 +27,7 @@ static inline uint64_t few_f64(const double *x, size_t count, size_t *nans)
     return word;
 }
 
-static inline uint64_t few_i8(const int8_t *x, size_t count)
+static inline uint64_t tail_i8(const int8_t *x, size_t count)
 {
     uint64_t word = 0;
     for (size_t j = 0; j < count; j++)
@@ -34,7 +35,7 @@ static inline uint64_t few_i8(const int8_t *x, size_t count)
     return word;
 }
 
-static inline uint64_t few_bool(const uint8_t *x, size_t count)
+static inline uint64_t tail_bool(const uint8_t *x, size_t count)
 {
     uint64_t word = 0;
     for (size_t j = 0; j < count; j++)
@@ -63,7 +64,7 @@ static size_t pack_f32(const float *x, size_t rows, size_t columns, ptrdiff_t st
         for (size_t w = 0; w < columns / 64; w++)
             *out++ = word_f32(x + 64 * w, &nans);
         if (columns % 64)
-            *out++ = few_f32(x + columns / 64 * 64, columns % 64, &nans);
+            *out++ = tail_f32(x + columns / 64 * 64, columns % 64, &nans);
     }
     return nans;
 }
@@ -75,7 +76,7 @@ static size_t pack_f64(const double *x, size_t rows, size_t columns, ptrdiff_t s
         for (size_t w = 0; w < columns / 64; w++)
             *out++ = word_f64(x + 64 * w, &nans);
         if (columns % 64)
-            *out++ = few_f64(x + columns / 64 * 64, columns % 64, &nans);
+            *out++ = tail_f64(x + columns / 64 * 64, columns % 64, &nans);
     }
     return nans;
 }
@@ -86,7 +87,7 @@ static void pack_i8(const int8_t *x, size_t rows, size_t columns, ptrdiff_t stri
         for (size_t w = 0; w < columns / 64; w++)
             *out++ = word_i8(x + 64 * w);
         if (columns % 64)
-            *out++ = few_i8(x + columns / 64 * 64, columns % 64);
+            *out++ = tail_i8(x + columns / 64 * 64, columns % 64);
     }
 }
 
@@ -96,11 +97,11 @@ static void pack_bool(const uint8_t *x, size_t rows, size_t columns, ptrdiff_t s
         for (size_t w = 0; w < columns / 64; w++)
             *out++ = word_bool(x + 64 * w);
         if (columns % 64)
-            *out++ = few_bool(x + columns / 64 * 64, columns % 64);
+            *out++ = tail_bool(x + columns / 64 * 64, columns % 64);
     }
 }
 
-/* Sixteen pixels at a time keep their words in registers while the channels pass; the compiler makes vectors of it. */
+/* The words of sixteen pixels stay in registers while the loop runs over the channels; compilers vectorise it. */
 #define PIXELS 16
 
 static size_t pack_channels_f32(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
@@ -109,24 +110,24 @@ static size_t pack_channels_f32(const float *x, size_t channels, size_t pixels, 
     size_t nans = 0;
     for (size_t p = 0; p < pixels; p += PIXELS)
         for (size_t half = 0; half < 2 * bits_words(channels); half++) {
-            const size_t first = 32 * half, some = pixels - p < PIXELS ? pixels - p : PIXELS;
-            const size_t end = channels < first + 32 ? channels : first + 32; /* may lie before first: an empty half */
+            const size_t first = 32 * half, count = pixels - p < PIXELS ? pixels - p : PIXELS;
+            const size_t end = channels < first + 32 ? channels : first + 32; /* less than first if the half is empty */
             uint32_t word[PIXELS] = {0}, undefined[PIXELS] = {0};
             for (size_t c = first; c < end; c++) {
                 const float *row = x + c * stride + p;
                 const uint32_t bit = (uint32_t)1 << (c - first);
-                if (some == PIXELS)
+                if (count == PIXELS) /* a constant bound */
                     for (size_t i = 0; i < PIXELS; i++) {
                         word[i] |= row[i] >= 0.0f ? bit : 0;
                         undefined[i] += row[i] != row[i];
                     }
                 else
-                    for (size_t i = 0; i < some; i++) {
+                    for (size_t i = 0; i < count; i++) {
                         word[i] |= row[i] >= 0.0f ? bit : 0;
                         undefined[i] += row[i] != row[i];
                     }
             }
-            for (size_t i = 0; i < some; i++) {
+            for (size_t i = 0; i < count; i++) {
                 ((bits_half *)(out + (p + i) * out_stride))[half] = word[i];
                 nans += undefined[i];
             }

@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 
 from bnnlib.kernels import _kernels
-from bnnlib.kernels.checks import check_columns, check_groups, check_packed, describe, new, rows_in_place, words_per_row
+from bnnlib.kernels.checks import check_columns, check_groups, check_packed, describe, rows_in_place, words_per_row
+from bnnlib.kernels.memory import new
 
 __all__ = ["pack", "pack_images", "unpack", "unpack_images"]
 
@@ -23,14 +24,14 @@ def pack(x: np.ndarray) -> np.ndarray:
 
     Args:
         x: float32, float64, int8 or bool, shape (M, K). Other dtypes are refused rather than converted. Rows may lie
-            any stride apart; other non-contiguous input is copied once.
+            any stride apart; other non-contiguous input is copied.
 
     Returns:
         uint64, shape (M, ceil(K / 64)): bit 1 where ``x >= 0`` (so for +0.0 and -0.0; for bool where it is true), 0
         elsewhere and in the tail.
 
     Raises:
-        TypeError: ``x`` is no array of such a dtype.
+        TypeError: ``x`` is not an array of one of these dtypes.
         ValueError: ``x`` is not two-dimensional or holds a NaN, which has no sign.
     """
     _check_real(x)
@@ -48,7 +49,7 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
 
     Args:
         x: float32, float64, int8 or bool, four-dimensional. Channels first (``"NCHW"``) other dtypes than float32 are
-            brought to channels last first.
+            converted to channels last first.
         layout: the order of its axes, ``"NCHW"`` as PyTorch has it, or ``"NHWC"``.
         groups: of a grouped convolution: each group's channels start at a word of their own.
 
@@ -82,7 +83,7 @@ def unpack(bits: np.ndarray, columns: int, dtype=np.int8) -> np.ndarray:
     """The signs of a packed matrix: int8 or float32, shape (M, columns), each +1 or -1. The inverse of :func:`pack`.
 
     Raises:
-        TypeError, ValueError: ``bits`` is no packed matrix of that many columns, or another dtype is asked for.
+        TypeError, ValueError: ``bits`` is not a packed matrix of that many columns, or another dtype is requested.
     """
     columns = check_columns(columns)
     bits = np.ascontiguousarray(check_packed("bits", bits, columns))

@@ -1,11 +1,13 @@
-"""Panels: the layout that the second operand of a product has (bits.h draws it). Weights are brought into it once."""
+"""Panels: the layout of a product's second operand (drawn in bits.h). Weights are converted to it once."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
 from bnnlib.kernels import _kernels
-from bnnlib.kernels.checks import aligned, check_columns, check_packed, describe, words_per_row
+from bnnlib.kernels.checks import check_columns, check_packed, describe, words_per_row
+from bnnlib.kernels.memory import empty
 
 __all__ = ["Panels", "prepack"]
 
@@ -13,14 +15,14 @@ PANEL = 32  # rows of a panel
 
 
 def panel_rows(rows: int) -> int:
-    """Rows with those that fill the last panel."""
+    """The number of rows, padded to whole panels."""
     return -(-rows // PANEL) * PANEL
 
 
 def to_panels(packed: np.ndarray) -> np.ndarray:
-    """One matrix after the other: uint64 (matrices, N, words) to the values of their panels, aligned."""
+    """The panels of each matrix of uint64 (matrices, N, words), one after the other, aligned."""
     matrices, rows, words = packed.shape
-    panels = aligned((matrices, panel_rows(rows) * 2 * words), np.uint32)
+    panels = empty((matrices, panel_rows(rows) * 2 * words), np.uint32)
     panels[:] = 0
     for matrix, panel in zip(packed, panels, strict=True):
         _kernels.to_panels(np.ascontiguousarray(matrix), panel)
@@ -28,11 +30,11 @@ def to_panels(packed: np.ndarray) -> np.ndarray:
 
 
 class HoldsPanels:
-    """A frozen dataclass with values in panels. The kernels trust them: read past no end, by aligned loads. So each is
-    checked when it is made, and copies and pickles are made by the constructor."""
+    """A frozen dataclass with values in panels, which the kernels read by aligned loads. Its fields are checked when it
+    is made, and copies and pickles go through the constructor."""
 
     def settle(self, name: str, matrices: int, rows: int, columns: int, words: int) -> None:
-        """Checks the panels in that field, and moves them if they lie where vector loads cannot use them."""
+        """Checks the panels in that field, and copies them if they are not aligned for vector loads."""
         values, size = getattr(self, name), matrices * panel_rows(rows) * 2 * words
         if not isinstance(values, np.ndarray) or values.dtype != np.uint32 or values.shape != (size,):
             raise ValueError(
@@ -40,12 +42,12 @@ class HoldsPanels:
                 f"{describe(values)} of shape {getattr(values, 'shape', None)}"
             )
         if not values.flags.c_contiguous or values.ctypes.data % 64:
-            room = aligned((size,), np.uint32)
-            room[:] = values
-            object.__setattr__(self, name, room)
+            moved = empty((size,), np.uint32)
+            moved[:] = values
+            object.__setattr__(self, name, moved)
 
     def check(self, name: str, dtype, shape: tuple[int, ...]) -> None:
-        """Checks an array in that field, which the kernels read without asking."""
+        """Checks an array in that field, and copies it if the kernels cannot read it in place."""
         values = getattr(self, name)
         if not isinstance(values, np.ndarray) or values.dtype != dtype or values.shape != shape:
             raise ValueError(
@@ -55,13 +57,18 @@ class HoldsPanels:
         if not values.flags.c_contiguous or not values.flags.aligned:
             object.__setattr__(self, name, np.array(values, order="C"))
 
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All memory that belongs to it."""
+        return tuple(value for field in fields(self) if isinstance(value := getattr(self, field.name), np.ndarray))
+
     def __reduce__(self):
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True, eq=False)
 class Panels(HoldsPanels):
-    """A packed matrix in the layout that products want as their second operand; made by :func:`prepack`.
+    """A packed matrix in the layout of a product's second operand; made by :func:`prepack`.
 
     Attributes:
         rows, columns: N and K of the matrix.
@@ -78,14 +85,14 @@ class Panels(HoldsPanels):
 
 
 def prepack(b: np.ndarray, columns: int) -> Panels:
-    """Prepares a packed sign matrix for many products: weights, which stay while activations come and go.
+    """Prepares a packed sign matrix, such as the weights of a layer, for many products.
 
     Args:
         b: uint64, shape (N, ceil(K / 64)), from :func:`pack`.
         columns: K, the number of signs in a row.
 
     Raises:
-        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K.
+        TypeError, ValueError: an argument has another dtype or shape, or set bits past column K.
     """
     columns = check_columns(columns)
     b = check_packed("b", b, columns)

@@ -1,4 +1,4 @@
-/* Work shared out over threads by OpenMP, one part to a thread; without OpenMP, or with one thread, it is a plain call. */
+/* Divides work among threads with OpenMP, one part each; without OpenMP, or with one thread, it is a plain call. */
 #include "bits.h"
 
 void bits_in_parallel(int threads, size_t jobs, void (*body)(void *context, size_t begin, size_t end), void *context)

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#define BLOCK_BYTES ((size_t)128 << 10) /* of one plane pair's dot products, which should stay in a second-level cache */
+#define BLOCK_BYTES ((size_t)128 << 10) /* the dot products of one pair of planes: they fit a second-level cache */
 
 typedef struct {
     const bits_kernels *kernels;

@@ -1,15 +1,15 @@
 /* x86-64 with POPCNT: one instruction counts a word. Comparisons are SSE2's, which every x86-64 has. */
-#include "way_out.h"
+#include "epilogue.h"
 
 #include <immintrin.h>
 #include <string.h>
 
 #define TILE_ROWS 4
 
-/* Four rows by two columns at a time: eight sums stay in registers, and the two columns' words, whose halves a panel keeps
- * apart, are joined once for all rows. */
+/* Four rows by two columns at a time: the eight sums stay in registers, and the words of the two columns, whose halves a
+ * panel stores apart, are joined once for all rows. */
 static inline __attribute__((always_inline)) void tile_of(const size_t rows, const bits_rows *a, size_t begin,
-                                                          const uint32_t *panel, const bits_way_out *way)
+                                                          const uint32_t *panel, const bits_epilogue *epilogue)
 {
     uint32_t counts[TILE_ROWS][BITS_PANEL];
     for (size_t c = 0; c < BITS_PANEL; c += 2) {
@@ -33,23 +33,23 @@ static inline __attribute__((always_inline)) void tile_of(const size_t rows, con
             counts[r][c] = (uint32_t)sums[r][0], counts[r][c + 1] = (uint32_t)sums[r][1];
     }
     for (size_t r = 0; r < rows; r++)
-        store_plain(counts[r], begin + r, way);
+        store_plain(counts[r], begin + r, epilogue);
 }
 
-static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_epilogue *epilogue)
 {
-    switch (rows) { /* a constant number of rows keeps all sums in registers */
-    case 4: tile_of(4, a, begin, panel, way); break;
-    case 3: tile_of(3, a, begin, panel, way); break;
-    case 2: tile_of(2, a, begin, panel, way); break;
-    default: tile_of(1, a, begin, panel, way);
+    switch (rows) { /* with a constant number of rows all sums stay in registers */
+    case 4: tile_of(4, a, begin, panel, epilogue); break;
+    case 3: tile_of(3, a, begin, panel, epilogue); break;
+    case 2: tile_of(2, a, begin, panel, epilogue); break;
+    default: tile_of(1, a, begin, panel, epilogue);
     }
 }
 
 #include "loops.h"
 #include "strip.h"
 
-/* A comparison gives lanes of ones or zeros, movemask their bits. NaN compares false. */
+/* A comparison sets whole lanes to ones or zeros, and movemask collects one bit of each. NaN compares false. */
 static inline uint64_t word_f32(const float *x, size_t *nans)
 {
     uint64_t word = 0, undefined = 0;

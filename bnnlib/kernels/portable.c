@@ -1,10 +1,10 @@
-/* The portable kernels: C11 and the vectors of GNU C, which every compiler of ours turns into what its target has (SSE2 on
- * any x86-64, NEON, or plain words); the fallback everywhere. */
-#include "way_out.h"
+/* The portable kernels, the fallback everywhere: C11 with the vectors of GNU C, which gcc and clang compile to what the
+ * target has (SSE2 on any x86-64, NEON, or plain words). */
+#include "epilogue.h"
 
 #define TILE_ROWS 1
 #define LANES 4
-#define TOGETHER 2
+#define UNROLL 2
 
 typedef uint32_t vec __attribute__((vector_size(16), may_alias));
 
@@ -14,7 +14,7 @@ static inline vec broadcast(const bits_half *p) { return (vec){*p, *p, *p, *p}; 
 static inline vec zero(void) { return (vec){0, 0, 0, 0}; }
 static inline vec differ(vec x, vec y) { return x ^ y; }
 static inline vec add_lanes(vec x, vec y) { return x + y; }
-static inline vec add_bytes(vec x, vec y) { return x + y; } /* no byte overflows into the next: see STEPS_A_BYTE */
+static inline vec add_bytes(vec x, vec y) { return x + y; } /* no byte overflows into the next: see STEPS_PER_BYTE */
 
 static inline vec carry_save(vec *sum, vec x, vec y)
 {
@@ -23,7 +23,7 @@ static inline vec carry_save(vec *sum, vec x, vec y)
     return carry;
 }
 
-/* Hacker's Delight, section 5-1: sums in pairs, nibbles, bytes. */
+/* Sums of pairs, nibbles and bytes (Hacker's Delight, section 5-1). */
 static inline vec count_bytes(vec x)
 {
     x = x - ((x >> 1) & 0x55555555u);
@@ -39,23 +39,24 @@ static inline vec sum_bytes(vec x)
 
 #include "carry_save.h"
 
-static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_way_out *way)
+static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uint32_t *panel, const bits_epilogue *epilogue)
 {
     (void)rows; /* 1, as a constant */
-    tile_of(1, a, begin, panel, way);
+    tile_of(1, a, begin, panel, epilogue);
 }
 
 #include "loops.h"
 #include "strip.h"
 
-static inline uint64_t few_f32(const float *x, size_t count, size_t *nans);
-static inline uint64_t few_f64(const double *x, size_t count, size_t *nans);
-static inline uint64_t few_i8(const int8_t *x, size_t count);
-static inline uint64_t few_bool(const uint8_t *x, size_t count);
-static inline uint64_t word_f32(const float *x, size_t *nans) { return few_f32(x, 64, nans); }
-static inline uint64_t word_f64(const double *x, size_t *nans) { return few_f64(x, 64, nans); }
-static inline uint64_t word_i8(const int8_t *x) { return few_i8(x, 64); }
-static inline uint64_t word_bool(const uint8_t *x) { return few_bool(x, 64); }
+/* A full word is packed like the tail of a row, value by value. */
+static inline uint64_t tail_f32(const float *x, size_t count, size_t *nans);
+static inline uint64_t tail_f64(const double *x, size_t count, size_t *nans);
+static inline uint64_t tail_i8(const int8_t *x, size_t count);
+static inline uint64_t tail_bool(const uint8_t *x, size_t count);
+static inline uint64_t word_f32(const float *x, size_t *nans) { return tail_f32(x, 64, nans); }
+static inline uint64_t word_f64(const double *x, size_t *nans) { return tail_f64(x, 64, nans); }
+static inline uint64_t word_i8(const int8_t *x) { return tail_i8(x, 64); }
+static inline uint64_t word_bool(const uint8_t *x) { return tail_bool(x, 64); }
 
 #include "packing.h"
 

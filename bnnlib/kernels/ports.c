@@ -1,9 +1,9 @@
-/* How many vector instructions of a kind a cycle takes: a measurement, for roofs over the kernels' own speed. */
+/* Vector instructions of each kind to measure the throughput of: the upper bound of the kernels' own speed. */
 #include "bits.h"
 
 #if defined(__x86_64__)
 
-/* Twelve of them that do not wait for each other; their operands are whatever the registers hold. */
+/* Twelve independent instructions; their operands are whatever the registers hold. */
 #define TWELVE(one)                                                                                                          \
     one("0") one("1") one("2") one("3") one("4") one("5") one("6") one("7") one("8") one("9") one("10") one("11")
 #define XOR(r) "vpxord %%zmm12, %%zmm13, %%zmm" r "\n\t"

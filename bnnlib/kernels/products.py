@@ -16,9 +16,9 @@ from bnnlib.kernels.checks import (
     check_thresholds,
     check_whole,
     describe,
-    new,
     words_per_row,
 )  # fmt: skip
+from bnnlib.kernels.memory import new
 from bnnlib.kernels.packing import pack
 from bnnlib.kernels.panels import HoldsPanels, Panels, prepack, to_panels
 
@@ -34,9 +34,10 @@ def matmul(
 
     Args:
         a: uint64, shape (M, ceil(K / 64)), from :func:`pack`.
-        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves their making.
+        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`, which saves preparing them.
         columns: K, the number of signs in a row.
-        out: int32, shape (M, N), contiguous and writable, to write into.
+        out: int32, shape (M, N), contiguous and writable, to write into; fastest from :func:`empty`. It may share
+            memory with no operand.
         threads: that share the work, at most: each has 2^22 multiply-accumulates or more, and in a forked process one
             does it all (GNU's OpenMP does not survive a fork).
 
@@ -44,15 +45,10 @@ def matmul(
         int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
 
     Raises:
-        TypeError, ValueError: an argument has another dtype or shape, or set bits behind column K. A K that is too
+        TypeError, ValueError: an argument has another dtype or shape, or set bits past column K. A K that is too
             large, but within the last word, can only be noticed if ``b`` is :class:`Panels`, which know theirs.
     """
-    columns = check_columns(columns)
-    a = check_packed("a", a, columns)
-    b = _as_panels(b, columns)
-    out = check_out(out, (a.shape[0], b.rows), INT32)
-    _kernels.matmul(a, b.values, columns, out, check_threads(threads, out.size * columns))
-    return out
+    return _multiply(a, b, columns, out, threads, {"a": a, "b": b})
 
 
 def sign_matmul(
@@ -64,7 +60,16 @@ def sign_matmul(
         x: a real matrix (M, K), see :func:`pack`.
         b, out, threads: as for :func:`matmul`.
     """
-    return matmul(pack(x), b, x.shape[1], out=out, threads=threads)
+    return _multiply(pack(x), b, x.shape[1], out, threads, {"x": x, "b": b})
+
+
+def _multiply(a, b, columns, out, threads, operands) -> np.ndarray:
+    """:func:`matmul`; ``operands`` are what the caller gave, by name, with which ``out`` may share no memory."""
+    columns = check_columns(columns)
+    a, b = check_packed("a", a, columns), _as_panels(b, columns)
+    out = check_out(out, (a.shape[0], b.rows), INT32, operands)
+    _kernels.matmul(a, b.values, columns, out, check_threads(threads, out.size * columns))
+    return out
 
 
 def matmul_threshold(
@@ -77,18 +82,18 @@ def matmul_threshold(
     out: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """The product of packed signs, compared and packed again on its way out: what a binary layer with batch norm and
-    sign hands to the next one. The sums never reach memory.
+    """The product of packed signs with an epilogue that compares the sums and packs the results: what a binary layer
+    with batch norm and sign passes to the next one. The sums never reach memory.
 
     A batch norm ``scale * sum + shift`` followed by a sign is a threshold of ``ceil(-shift / scale)`` for a positive
     scale, ``floor(-shift / scale) + 1`` with a flip for a negative one; for scale 0 the bit is that of ``shift >= 0``
-    everywhere. Thresholds beyond int32 are clipped to its ends.
+    everywhere. Clip thresholds that exceed int32 to its limits.
 
     Args:
         a, b, columns, threads: as for :func:`matmul`.
         thresholds: int32, shape (N,). Bit n of a row is 1 where the sum is ``>= thresholds[n]``.
-        flips: bool, shape (N,): where true the bit is reversed, as a negative scale needs it: ``sum < thresholds[n]``.
-        out: uint64, shape (M, ceil(N / 64)), to write into.
+        flips: bool, shape (N,): where true the bit is inverted, as for a negative scale: ``sum < thresholds[n]``.
+        out: uint64, shape (M, ceil(N / 64)), to write into, as for :func:`matmul`.
 
     Returns:
         uint64, shape (M, ceil(N / 64)).
@@ -97,15 +102,12 @@ def matmul_threshold(
         TypeError, ValueError: as :func:`matmul`, or thresholds and flips of another dtype or shape.
     """
     columns = check_columns(columns)
-    a = check_packed("a", a, columns)
-    b = _as_panels(b, columns)
-    thresholds, flips = check_thresholds(thresholds, flips, b.rows)
-    out = check_out(out, (a.shape[0], words_per_row(b.rows)), UINT64)
-    threads = check_threads(threads, a.shape[0] * b.rows * columns)
-    if columns == 0:  # every sum is 0
-        out[:] = pack(np.broadcast_to((thresholds <= 0) != flips.astype(bool), (a.shape[0], b.rows)))
-    else:
-        _kernels.matmul_threshold(a, b.values, columns, thresholds, flips, out, threads)
+    rows, panels = check_packed("a", a, columns), _as_panels(b, columns)
+    compare = check_thresholds(thresholds, flips, panels.rows)
+    operands = {"a": a, "b": b, "thresholds": thresholds, "flips": flips}
+    out = check_out(out, (rows.shape[0], words_per_row(panels.rows)), UINT64, operands)
+    threads = check_threads(threads, rows.shape[0] * panels.rows * columns)
+    _kernels.matmul_threshold(rows, panels.values, columns, *compare, out, threads)
     return out
 
 
@@ -115,9 +117,9 @@ class Codes(HoldsPanels):
 
     Attributes:
         columns: K.
-        weights: int32, what a bit of each plane counts: 1, 2, 4 ..., in two's complement minus the last.
+        weights: int32, the value of a bit of each plane: 1, 2, 4 ..., the last one negative in two's complement.
         planes: uint64, shape (planes, rows, ceil(K / 64)).
-        panels: the planes as second operands of products.
+        panels: the planes in panels, as second operands of products.
         sums: int32, the sum of each row's codes.
     """
 
@@ -157,7 +159,7 @@ def pack_codes(codes: np.ndarray, bits: int = 2, *, signed: bool) -> Codes:
         signed: two's complement, as for LSQ's weights; unsigned for its activations.
 
     Raises:
-        TypeError: the codes are no integer array.
+        TypeError: the codes are not an integer array.
         ValueError: codes out of that range, or of another shape.
     """
     if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
@@ -186,8 +188,7 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
 
     Args:
         a, b: from :func:`pack_codes`, (M, K) and (N, K); their bits may differ.
-        out: int32, shape (M, N), to write into.
-        threads: as for :func:`matmul`.
+        out, threads: as for :func:`matmul`.
 
     Raises:
         ValueError: K differs, or K times the largest codes does not fit int32.
@@ -201,15 +202,15 @@ def matmul_codes(a: Codes, b: Codes, *, out: np.ndarray | None = None, threads: 
         raise ValueError(
             f"sums of {a.columns} products of up to {a.largest} x {b.largest} may not fit int32; split the columns"
         )
-    out = check_out(out, (a.rows, b.rows), np.int32)
+    out = check_out(out, (a.rows, b.rows), INT32, {"a": a, "b": b})
     threads = check_threads(threads, out.size * a.columns * len(a.weights) * len(b.weights))
     _kernels.matmul_planes(a.planes, a.weights, a.sums, b.panels, b.weights, b.sums, a.columns, out, threads)
     return out
 
 
 def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
-    """The product of :func:`matmul` by three plain loops over words, with neither blocks nor panels: what packing
-    gives by itself. For the course, and for comparing.
+    """The product of :func:`matmul` by three plain loops over words, with neither blocks nor panels: what packing alone
+    is worth. For the course, and as a baseline.
 
     Args:
         a, b: uint64, shapes (M, ceil(K / 64)) and (N, ceil(K / 64)), from :func:`pack`.
@@ -223,8 +224,8 @@ def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
 
 
 def naive_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: the first extension that one writes, and
-    what the course measures the others against.
+    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: a first extension, and the baseline of the
+    course.
 
     Args:
         a, b: float32, shapes (M, K) and (N, K).
@@ -239,7 +240,7 @@ def naive_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32:
             raise TypeError(f"{name} must be a float32 array, received {describe(x)}")
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"shapes (M, K) and (N, K) are wanted, received {a.shape} and {b.shape}")
+        raise ValueError(f"shapes must be (M, K) and (N, K), received {a.shape} and {b.shape}")
     out = new((a.shape[0], b.shape[0]), np.float32)
     _kernels.naive_matmul(np.ascontiguousarray(a), np.ascontiguousarray(b), out)
     return out

@@ -1,4 +1,4 @@
-/* Every function by its definition, one loop for each index and one bit at a time: slow, and what the others must equal. */
+/* Every function by its definition, one loop for each index and one bit at a time: slow, and what all others must equal. */
 #include "bits.h"
 
 #include <string.h>
@@ -57,7 +57,7 @@ void bits_reference_convolve(const bits_convolution *c, const uint64_t *x, const
                     for (size_t u = 0; u < c->kernel[0]; u++)
                         for (size_t v = 0; v < c->kernel[1]; v++) {
                             const size_t tap = (f * c->kernel[0] + u) * c->kernel[1] + v, group = f / c->filters;
-                            /* above or left of the image it wraps around and is too large */
+                            /* above or left of the image these wrap around to huge values */
                             const size_t row = i * c->stride[0] + u * c->dilation[0] - c->padding[0];
                             const size_t column = j * c->stride[1] + v * c->dilation[1] - c->padding[1];
                             const int inside = row < c->height && column < c->width;

@@ -33,7 +33,7 @@ def build(folder, compiler, machine, *flags):
         objects.append(folder / f"{source.stem}.o")
         own = SETS[machine].get(source.stem, [])
         run(compiler, *FLAGS, *flags, *own, "-c", source, "-o", objects[-1])
-    run(compiler, *flags, *objects, "-o", folder / "driver")
+    run(compiler, *flags, *objects, "-Wl,--wrap=malloc,--wrap=calloc,--wrap=free", "-o", folder / "driver")
     return folder / "driver"
 
 
@@ -53,6 +53,14 @@ def test_every_instruction_set_equals_the_reference_on_random_shapes(compiler, f
     if subprocess.run([compiler, *flags, empty, "-o", tmp_path / "empty"], capture_output=True).returncode:
         pytest.skip(f"{compiler} cannot link with {flags} here (Debian: libclang-rt-dev)")
     assert "portable" in run(build(tmp_path, compiler, MACHINE, *flags), 200)
+
+
+@pytest.mark.parametrize("flags", [["-O1", "-fopenmp", "-fsanitize=address"], ["-O3"]])
+def test_every_allocation_may_fail_and_nothing_is_lost_or_freed_twice(flags, tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc here")
+    report = run(build(tmp_path, "gcc", MACHINE, *flags), 60, "refusing")
+    assert int(report.rpartition("allocations refused: ")[2]) > 1000
 
 
 def test_threads_do_not_race(tmp_path):

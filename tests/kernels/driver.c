@@ -1,5 +1,7 @@
 /* The C core against its reference kernels on random shapes, without Python: for emulators and sanitizers.
- * Prints what it ran; its exit status is 1 at the first difference. An argument sets the number of shapes. */
+ * Prints what it ran; its exit status is 1 at the first difference. The first argument sets the number of shapes. With a
+ * second one every allocation inside the core is refused once: the call must report it and hold no memory.
+ * Link it with -Wl,--wrap=malloc,--wrap=calloc,--wrap=free. */
 #include "bits.h"
 
 #include <stdio.h>
@@ -17,16 +19,69 @@ static uint64_t next(void) /* xorshift */
 
 static size_t below(size_t limit) { return (size_t)(next() % limit); }
 
-/* Exactly as many bytes as asked for, so that a sanitizer sees the first one beyond. */
-static void *room(size_t bytes) { return malloc(bytes ? bytes : 1); }
+static int refusing;         /* the second argument was given */
+static _Atomic long asked;   /* allocations since a call began */
+static long refused = -1;    /* which of them fails; -1: none */
+static _Atomic long held;    /* blocks allocated and not yet freed */
+static long refusals, begun; /* failures so far; blocks held when a call began */
 
-/* Outputs of megabytes at an address that stores around the caches can use. */
-static void *aligned_room(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void __real_free(void *block);
+
+static void *counted(void *block)
+{
+    if (block)
+        held++;
+    return block;
+}
+
+void *__wrap_malloc(size_t bytes) { return asked++ == refused ? NULL : counted(__real_malloc(bytes)); }
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return asked++ == refused ? NULL : counted(__real_calloc(count, bytes));
+}
+
+void __wrap_free(void *block)
+{
+    if (block)
+        held--;
+    __real_free(block);
+}
+
+static void begin(void)
+{
+    refused = refusing ? 0 : -1;
+    asked = 0;
+    begun = held;
+}
+
+/* Whether to call again, with the next allocation refused. A call that hides a failure or keeps memory gives 1. */
+static int again(int *result)
+{
+    const int failure = refused >= 0 && asked > refused;
+    if (*result != (failure ? -1 : 0) || held != begun)
+        *result = 1;
+    refusals += failure;
+    refused = failure && *result == -1 ? refused + 1 : -1;
+    asked = 0;
+    return refused >= 0;
+}
+
+/* The result of a call that got all its memory, after those in which one allocation failed. */
+#define REFUSING_EACH_ALLOCATION(call) ({ int result; begin(); do result = (call); while (again(&result)); result; })
+
+/* Exactly as many bytes as asked for, so that a sanitizer sees the first access past the end. */
+static void *buffer(size_t bytes) { return malloc(bytes ? bytes : 1); }
+
+/* Large outputs at an address that streaming stores can use. */
+static void *aligned_buffer(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
 static uint64_t *random_rows(size_t rows, size_t columns)
 {
     const size_t words = bits_words(columns);
-    uint64_t *bits = room(rows * words * sizeof *bits);
+    uint64_t *bits = buffer(rows * words * sizeof *bits);
     for (size_t i = 0; i < rows * words; i++) {
         bits[i] = next();
         if (columns % 64 && (i + 1) % words == 0)
@@ -46,8 +101,8 @@ static uint32_t *panels_of(const uint64_t *b, size_t groups, size_t rows, size_t
 
 static bits_thresholds random_thresholds(size_t n, size_t columns)
 {
-    int32_t *thresholds = room(n * sizeof *thresholds);
-    uint8_t *flips = room(n);
+    int32_t *thresholds = buffer(n * sizeof *thresholds);
+    uint8_t *flips = buffer(n);
     for (size_t j = 0; j < n; j++) {
         thresholds[j] = (int32_t)below(columns / 4 + 3) - (int32_t)(columns / 8);
         flips[j] = (uint8_t)below(2);
@@ -66,33 +121,34 @@ static int failed(const bits_kernels *kernels, const char *what, size_t x, size_
 static int products(const bits_kernels *kernels, size_t m, size_t n, size_t columns, int threads)
 {
     const size_t words = bits_words(columns), stride = words + below(3);
-    uint64_t *a = random_rows(m, columns), *b = random_rows(n, columns), *spread = room(m * stride * sizeof *spread);
+    uint64_t *a = random_rows(m, columns), *b = random_rows(n, columns), *spread = buffer(m * stride * sizeof *spread);
     for (size_t i = 0; i < m * stride; i++) /* the same rows with other words between them */
         spread[i] = i % stride < words ? a[i / stride * words + i % stride] : next();
     uint32_t *panels = panels_of(b, 1, n, words);
-    int32_t *expected = room(m * n * sizeof *expected), *out = aligned_room(m * n * sizeof *out);
+    int32_t *expected = buffer(m * n * sizeof *expected), *out = aligned_buffer(m * n * sizeof *out);
     bits_thresholds compare = random_thresholds(n, columns);
-    uint64_t *expected_bits = room(m * bits_words(n) * 8), *out_bits = room(m * bits_words(n) * 8);
+    uint64_t *expected_bits = buffer(m * bits_words(n) * 8), *out_bits = buffer(m * bits_words(n) * 8);
     bits_reference_matmul(a, b, m, n, columns, expected);
     bits_reference_compare(expected, m, n, &compare, expected_bits);
     memset(out, 0x55, m * n * sizeof *out);
     memset(out_bits, 0x55, m * bits_words(n) * 8);
     int bad = 0;
-    if (bits_matmul(kernels, spread, stride, panels, m, n, columns, NULL, out, threads) || memcmp(out, expected, m * n * 4))
+    if (REFUSING_EACH_ALLOCATION(bits_matmul(kernels, spread, stride, panels, m, n, columns, NULL, out, threads))
+        || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul", m, n, columns);
     memset(out, 0x55, m * n * sizeof *out);
     kernels->loops(a, b, m, n, columns, out);
     if (memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul by loops", m, n, columns);
-    if (bits_matmul(kernels, spread, stride, panels, m, n, columns, &compare, out_bits, threads)
+    if (REFUSING_EACH_ALLOCATION(bits_matmul(kernels, spread, stride, panels, m, n, columns, &compare, out_bits, threads))
         || memcmp(out_bits, expected_bits, m * bits_words(n) * 8))
         bad = failed(kernels, "matmul with thresholds", m, n, columns);
     if (m && columns % 64) {
-        if (bits_set_behind(spread, m, columns, stride))
-            bad = failed(kernels, "bits behind the last column, of which there are none,", m, n, columns);
+        if (bits_set_past_end(spread, m, columns, stride))
+            bad = failed(kernels, "bits past the last column, of which there are none,", m, n, columns);
         spread[below(m) * stride + words - 1] |= (uint64_t)1 << (columns % 64 + below(64 - columns % 64));
-        if (!bits_set_behind(spread, m, columns, stride))
-            bad = failed(kernels, "a bit behind the last column", m, n, columns);
+        if (!bits_set_past_end(spread, m, columns, stride))
+            bad = failed(kernels, "a bit past the last column", m, n, columns);
     }
     free(a), free(b), free(spread), free(panels), free(expected), free(out), free(expected_bits), free(out_bits), forget(&compare);
     return bad;
@@ -103,7 +159,7 @@ static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t column
     static const int32_t is_signed[] = {1, -2}, is_unsigned[] = {1, 2, 4};
     const size_t words = bits_words(columns), left = 1 + below(3), right = 1 + below(2);
     uint64_t *a = random_rows(left * m, columns), *b = random_rows(right * n, columns);
-    int32_t *a_sums = room(m * 4), *b_sums = room(n * 4), *counts = room((left * m + right * n) * 4);
+    int32_t *a_sums = buffer(m * 4), *b_sums = buffer(n * 4), *counts = buffer((left * m + right * n) * 4);
     bits_count_rows(a, left * m, words, counts), bits_count_rows(b, right * n, words, counts + left * m);
     for (size_t i = 0; i < m; i++) {
         a_sums[i] = 0;
@@ -117,10 +173,10 @@ static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t column
     }
     const bits_planes a_planes = {left, is_unsigned, a_sums}, b_planes = {right, is_signed, b_sums};
     uint32_t *panels = panels_of(b, right, n, words);
-    int32_t *expected = room(m * n * 4), *out = room(m * n * 4);
+    int32_t *expected = buffer(m * n * 4), *out = buffer(m * n * 4);
     bits_reference_planes(a, &a_planes, b, &b_planes, m, n, columns, expected);
     int bad = 0;
-    if (bits_matmul_planes(kernels, a, &a_planes, panels, &b_planes, m, n, columns, out, threads)
+    if (REFUSING_EACH_ALLOCATION(bits_matmul_planes(kernels, a, &a_planes, panels, &b_planes, m, n, columns, out, threads))
         || memcmp(out, expected, m * n * 4))
         bad = failed(kernels, "matmul of planes", m, n, columns);
     free(a), free(b), free(a_sums), free(b_sums), free(counts), free(panels), free(expected), free(out);
@@ -134,7 +190,7 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
         .groups = 1 + below(2), .channels = below(4) ? 1 + below(70) : 1 + below(200), .filters = 1 + below(70),
         .kernel = {1 + below(3), 1 + below(4)}, .stride = {1 + below(2), 1 + below(2)},
         .dilation = {1 + below(2), 1 + below(2)}, .padding = {below(3), below(4)}, .pad_value = (int)below(3) - 1};
-    if (large) { /* its output goes around the caches */
+    if (large) { /* for streaming stores */
         c.images = 10, c.height = c.width = 36, c.filters = 64, c.groups = 1, c.channels = 1 + below(70);
         c.stride[0] = c.stride[1] = 1;
     }
@@ -146,21 +202,22 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
     uint64_t *x = random_rows(c.images * c.height * c.width * c.groups, c.channels);
     uint64_t *filters = random_rows(outputs * taps, c.channels);
     uint32_t *panels = panels_of(filters, c.groups, c.filters, taps * words);
-    int32_t *ones = room(outputs * taps * 4), *tap_sums = calloc(c.groups * taps * size, 4);
+    int32_t *ones = buffer(outputs * taps * 4), *tap_sums = calloc(c.groups * taps * size, 4);
     bits_count_rows(filters, outputs * taps, words, ones);
     for (size_t f = 0; f < outputs; f++)
         for (size_t t = 0; t < taps; t++)
             tap_sums[(f / c.filters * taps + t) * size + f % c.filters] = 2 * ones[f * taps + t] - (int32_t)c.channels;
-    int32_t *expected = room(pixels * outputs * 4), *out = aligned_room(pixels * outputs * 4);
+    int32_t *expected = buffer(pixels * outputs * 4), *out = aligned_buffer(pixels * outputs * 4);
     bits_thresholds compare = random_thresholds(outputs, taps * c.channels);
-    uint64_t *expected_bits = room(pixels * bits_words(outputs) * 8), *out_bits = room(pixels * bits_words(outputs) * 8);
+    uint64_t *expected_bits = buffer(pixels * bits_words(outputs) * 8), *out_bits = buffer(pixels * bits_words(outputs) * 8);
     bits_reference_convolve(&c, x, filters, expected);
     bits_reference_compare(expected, pixels, outputs, &compare, expected_bits);
     int bad = 0;
-    if (bits_convolve(kernels, &c, x, panels, tap_sums, NULL, out, threads) || memcmp(out, expected, pixels * outputs * 4))
+    if (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, NULL, out, threads))
+        || memcmp(out, expected, pixels * outputs * 4))
         bad = failed(kernels, "convolution", heights, widths, c.channels);
     if ((c.groups == 1 || c.filters % 64 == 0)
-        && (bits_convolve(kernels, &c, x, panels, tap_sums, &compare, out_bits, threads)
+        && (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, &compare, out_bits, threads))
             || memcmp(out_bits, expected_bits, pixels * bits_words(outputs) * 8)))
         bad = failed(kernels, "convolution with thresholds", heights, widths, c.channels);
     free(x), free(filters), free(panels), free(ones), free(tap_sums), free(expected), free(out);
@@ -171,10 +228,10 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
 static int packing(const bits_kernels *kernels, size_t rows, size_t columns)
 {
     const size_t words = bits_words(columns), size = rows * columns;
-    float *x = room(size * sizeof *x), *turned = room(size * sizeof *turned), *back = room(size * sizeof *back);
-    double *wide = room(size * sizeof *wide);
-    int8_t *small = room(size), *small_back = room(size);
-    uint8_t *truth = room(size);
+    float *x = buffer(size * sizeof *x), *turned = buffer(size * sizeof *turned), *back = buffer(size * sizeof *back);
+    double *wide = buffer(size * sizeof *wide);
+    int8_t *small = buffer(size), *small_back = buffer(size);
+    uint8_t *truth = buffer(size);
     size_t nans = 0;
     for (size_t i = 0; i < size; i++) {
         static const float some[] = {-2.0f, -1.0f, -0.0f, 0.0f, 1e-40f, 3.0f};
@@ -185,7 +242,7 @@ static int packing(const bits_kernels *kernels, size_t rows, size_t columns)
         truth[i] = (uint8_t)(x[i] >= 0.0f ? 1 + below(255) : 0);
         turned[i % columns * rows + i / columns] = x[i];
     }
-    uint64_t *expected = room(rows * words * 8), *out = room(rows * words * 8);
+    uint64_t *expected = buffer(rows * words * 8), *out = buffer(rows * words * 8);
     bits_reference_pack(x, rows, columns, expected);
     int bad = 0;
     if (kernels->pack_f32(x, rows, columns, (ptrdiff_t)columns, out) != nans || memcmp(out, expected, rows * words * 8))
@@ -213,13 +270,14 @@ static int packing(const bits_kernels *kernels, size_t rows, size_t columns)
 int main(int argc, char **argv)
 {
     const long shapes = argc > 1 ? atol(argv[1]) : 300;
+    refusing = argc > 2;
     const bits_kernels *sets[8];
     const size_t count = bits_available(sets);
     for (long s = 0; s < shapes; s++)
         for (size_t i = 0; i < count; i++) {
             const int large = s % 50 == 49, threads = 1 + (int)below(3); /* outputs of two megabytes and more */
             const size_t m = large ? 1100 : below(40), n = large ? 512 : below(100);
-            const size_t columns = 1 + below(large ? 70 : s % 10 ? 700 : 9000);
+            const size_t columns = s % 20 == 19 ? 0 : 1 + below(large ? 70 : s % 10 ? 700 : 9000);
             if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
                 || convolution(sets[i], large, threads) || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
@@ -227,6 +285,6 @@ int main(int argc, char **argv)
     printf("%ld random shapes, instruction sets:", shapes);
     for (size_t i = 0; i < count; i++)
         printf(" %s", sets[i]->name);
-    puts("");
+    printf("; allocations refused: %ld\n", refusals);
     return 0;
 }

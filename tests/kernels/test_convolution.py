@@ -118,7 +118,7 @@ def test_images_and_filters_that_do_not_belong_together_are_refused():
     packed = kernels.prepack_filters(signs((4, 8, 3, 3)))
     with pytest.raises(ValueError, match=r"1 words to a pixel .* received shape \(1, 5, 5, 2\)"):
         kernels.conv2d(kernels.pack_images(signs((1, 80, 5, 5))), packed)
-    with pytest.raises(ValueError, match="bits set behind channel 8"):
+    with pytest.raises(ValueError, match="bits set past channel 8"):
         kernels.conv2d(kernels.pack_images(np.ones((1, 9, 5, 5), np.float32)), packed)
     with pytest.raises(ValueError, match="use conv2d"):
         kernels.conv1d(np.zeros((1, 5, 1), np.uint64), packed)
@@ -175,7 +175,7 @@ def test_filters_that_contradict_themselves_are_refused():
         kernels.conv2d(kernels.pack_images(signs((1, 8, 5, 5))), packed.panels)
 
 
-def test_room_to_write_into_is_taken_by_every_convolution():
+def test_every_convolution_writes_into_a_given_output():
     x = signs((2, 8, 6, 5))
     for groups in (1, 2):
         bits, packed = (
@@ -213,7 +213,7 @@ def test_padding_alone_can_be_an_image():
 
 
 def test_large_outputs_and_depths_that_are_packed_are_exact():
-    """More than two megabytes, which are written around the caches."""
+    """More than 2 MiB, which bypass the caches."""
     x, weights = signs((8, 64, 36, 36)), signs((64, 64, 3, 3), 1)
     out = kernels.conv2d(kernels.pack_images(x), kernels.prepack_filters(weights), padding=1)
     assert out.nbytes > 2 << 20

@@ -119,14 +119,14 @@ def test_wrong_shapes_are_refused():
         kernels.matmul(bits, bits, -1)
 
 
-def test_bits_behind_the_last_column_are_refused():
+def test_bits_past_the_last_column_are_refused():
     wide = kernels.pack(np.ones((1, 64), np.float32))
-    with pytest.raises(ValueError, match="bits set behind column 60"):
+    with pytest.raises(ValueError, match="bits set past column 60"):
         kernels.matmul(wide, wide, 60)
 
 
 @pytest.mark.parametrize("isa", SETS)
-def test_a_large_output_that_goes_around_the_caches_is_the_same(isa):
+def test_a_large_output_that_bypasses_the_caches_is_the_same(isa):
     a, b = kernels.pack(signs((600, 100), 5)), kernels.pack(signs((1024, 100), 6))
     with kernels.instruction_set(isa):
         np.testing.assert_array_equal(kernels.matmul(a, b, 100), reference.matmul(a, b, 100))
@@ -382,7 +382,7 @@ def test_an_output_over_an_operand_and_columns_that_are_no_int_are_refused():
 
 
 def test_codes_that_do_not_belong_together_are_refused():
-    """The compiled product trusts them: wrong ones would be read beyond their end."""
+    """The compiled product trusts them: wrong ones would be read past their end."""
     codes = kernels.pack_codes(np.arange(-2, 2).repeat(20).reshape(2, 40), signed=True)
     for change, message in (
         ({"columns": 10**6}, r"planes must be uint64 of shape \(2, 2, 15625\)"),
