@@ -84,7 +84,8 @@ def wheel(folder, name, version, requires=()):
     needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
         file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
-        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        tags = "Root-Is-Purelib: true\nTag: py3-none-any\n"
+        file.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\n{tags}")
         file.writestr(f"{info}/RECORD", "")
 
 
@@ -97,7 +98,8 @@ def test_when_pins_do_not_fit_together_pip_s_reason_is_shown(tmp_path):
     wheel(wheels, "given", "2.0")
     (tmp_path / "requirements.txt").write_text("-c constraints.txt\nasking==1.0\n")
     (tmp_path / "constraints.txt").write_text("given==1.0\n")
-    done = make_setup(tmp_path, sys.executable, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), PIP_CONFIG_FILE=os.devnull)
+    only_these = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull}
+    done = make_setup(tmp_path, sys.executable, **only_these)
     assert done.returncode != 0
     assert "asking 1.0 depends on given>=2" in done.stderr
     assert "(constraint) given==1.0" in done.stderr
