@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import copy_checkout
 
 ROOT = Path(__file__).parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -30,14 +31,8 @@ def make_setup(folder, python, **variables):
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the tracked files as they stand, removed at the end: its packages take gigabytes."""
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
     folder = tmp_path / "checkout"
-    for name in listed.stdout.split("\0")[:-1]:
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    copy_checkout(folder)
     yield folder
     shutil.rmtree(folder)
 
