@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -14,7 +15,7 @@ from bnnlib.bench.rivals import RIVALS, wrong_share
 from bnnlib.bench.timing import side_by_side
 from bnnlib.kernels.checks import MACS_OF_A_THREAD
 
-__all__ = ["LAYERS", "SQUARES", "measure_products", "signs"]
+__all__ = ["LAYERS", "SQUARES", "check_memory", "measure_products", "signs"]
 
 SQUARES = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048, 4096)]
 # (M, N, K) of layers: a 3x3 convolution of 256 channels on 14 x 14, a hidden layer at batch 64 and at batch 1, and the
@@ -27,6 +28,29 @@ LONGEST_CALL = 2.0  # seconds; slower contenders are left out of that shape
 def signs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """+1 and -1 as float32."""
     return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), shape)
+
+
+def bytes_needed(m: int, n: int, k: int) -> int:
+    """Roughly the most memory that measuring a shape takes: operands, the rivals' copies of them, and products."""
+    return 16 * (m + n) * k + 20 * m * n
+
+
+def check_memory(shapes: Iterable[tuple[int, int, int]]) -> None:
+    """Refuses shapes for which this machine has no room, before any memory is taken.
+
+    Args:
+        shapes: (M, N, K), as for :func:`measure_products`.
+
+    Raises:
+        ValueError: a shape needs more memory than is available; the message gives both.
+    """
+    available = psutil.virtual_memory().available
+    for m, n, k in shapes:
+        if (needed := bytes_needed(m, n, k)) > available:
+            raise ValueError(
+                f"{m}x{n}x{k} needs about {needed / 2**30:,.1f} GiB of memory and {available / 2**30:,.1f} GiB are "
+                f"available: choose a smaller size"
+            )
 
 
 def measure_products(
@@ -52,7 +76,12 @@ def measure_products(
         ``ratio`` of its time to ours with activations packed beforehand (``ratio_low``, ``ratio_high``: quartiles of
         the rounds), ``ratio_packing`` (and quartiles) to ours with packing in the call, ``caches`` ("warm" or "cold"),
         ``threads``, and for the int8 product the share of wrong entries.
+
+    Raises:
+        ValueError: a shape needs more memory than is available.
     """
+    shapes = list(shapes)
+    check_memory(shapes)
     rows = []
     for m, n, k in shapes:
         a, b = signs((m, k), 1), signs((n, k), 2)

@@ -30,8 +30,10 @@ def measure_steps(
         optimiser's state and the batch, and its ratio to float.
 
     Raises:
-        ValueError: the precision is neither.
+        ValueError: the model is unknown, or the precision is neither.
     """
+    if model not in models.MODELS:
+        raise ValueError(f"no model {model!r}; known: {', '.join(models.MODELS)}")
     if precision not in ("float32", "bf16"):
         raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
     seeded(0)
