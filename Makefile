@@ -12,7 +12,10 @@ TORCH_INDEX ?=
 PROFILE ?= quick
 
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+# pip writes into a log; when it fails the log's end is shown, for --quiet would hide why versions do not fit together.
+LOG := $(VENV)/setup.log
+pip_install = $(RUN) -m pip install --disable-pip-version-check --progress-bar off $(1) >$(LOG) 2>&1 \
+  || { tail -n 40 $(LOG); echo "pip could not install this; the reason stands above, the whole log in $(LOG)"; exit 1; } >&2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test test-deep store lab html lint clean
@@ -30,12 +33,12 @@ $(VENV)/.requirements: requirements.txt constraints.txt
 	@$(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } \
 	  || { rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 	@echo "Installing the pinned packages (a few minutes the first time) ..."
-	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt
+	@$(call pip_install,$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt)
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.requirements pyproject.toml meson.build bnnlib/kernels/meson.build
 	@echo "Compiling and installing bnnlib ..."
-	@$(PIP) --no-build-isolation --no-deps --editable .
+	@$(call pip_install,--no-build-isolation --no-deps --editable .)
 	@touch $@
 
 book: setup ## Execute a copy of every chapter and render the book from it: _build/html/index.html

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from bnnlib import __version__
 
 app = typer.Typer(
     help="Binary neural networks, exact and readable: data sets, studies and measurements of the course.",
@@ -18,17 +20,34 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-data_app = typer.Typer(help="Find and fetch data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Find, verify and download data sets.", no_args_is_help=True)
 study_app = typer.Typer(help="List, run and show the studies that the book's figures come from.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measure side by side: contenders take turns, medians are compared.", no_args_is_help=True)
+bench_app = typer.Typer(
+    help="Time the kernels and networks on this machine, side by side with other software.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(bench_app, name="bench")
 
-console = Console()
+
+class _Console(Console):
+    """A console that cuts and wraps lines for a screen only; in a pipe or a file they keep their length."""
+
+    LONGEST = 100_000  # characters
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        return super().size if self.is_terminal else ConsoleDimensions(self.LONGEST, 25)
+
+
+console = _Console()
 
 Results = Annotated[
-    Path | None, typer.Option("--results", help="Folder of the results; the book's own (book/results) by default.")
+    Path | None,
+    typer.Option(
+        "--results",
+        help="Folder of the results. By default the book's own (book/results) in a source checkout, else ./results.",
+    ),
 ]
 StudyName = Annotated[
     str,
@@ -38,31 +57,51 @@ StudyName = Annotated[
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"bnnlib {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
 @data_app.command("status")
 def data_status() -> None:
-    """Shows where each data file lies, whether it is whole, and under which licence it comes. Downloads nothing.
+    """Shows where each data file lies, whether it is whole, and its licence. Downloads nothing.
 
-    Looked for, in this order: the folder that $BNNLIB_DATA names (read only), then the user's cache folder.
+    Files are looked for in the folder that $BNNLIB_DATA names (never written to), then in the user's cache folder.
+    A file is ok, absent, corrupt or unreadable; the exit status is 1 if any is corrupt or unreadable.
     """
     from bnnlib.data import sources
 
     table = Table("data set", "file", "state", "where", "licence")
     rows = sources.status()
     for row in rows:
-        colour = {"ok": "green", "absent": "yellow", "corrupt": "red"}[row["state"]]
+        colour = {"ok": "green", "absent": "yellow", "corrupt": "red", "unreadable": "red"}[row["state"]]
         table.add_row(
             row["data set"], row["file"], f"[{colour}]{row['state']}[/]", escape(row["where"]), row["licence"]
         )
     console.print(table)
-    if any(row["state"] == "corrupt" for row in rows):
+    if any(row["state"] in ("corrupt", "unreadable") for row in rows):
         raise typer.Exit(1)
 
 
 @data_app.command("fetch")
 def data_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="FashionMNIST, MNIST; all by default.", show_default=False)
+    ] = None,
 ) -> None:
-    """Downloads data sets into the user's cache folder and verifies them. Files already at hand are not touched.
+    """Downloads data sets into the user's cache folder and verifies them.
+
+    Files that are there already are verified and left as they are.
 
     Example: `bnnlib data fetch FashionMNIST`
     """
@@ -70,18 +109,28 @@ def data_fetch(
 
     for name in names or sources.SOURCES:
         for file in sources.source(name).files:
-            console.print(f"{name}/{file}: {sources.fetch(name, file, progress=True)}")
+            path = sources.fetch(name, file, progress=True)
+            console.print(f"{name}/{file}: {path}", markup=False, soft_wrap=True)
 
 
 @data_app.command("sample")
 def data_sample(
-    name: Annotated[str, typer.Argument(help="The data set to cut a sample from.")] = "FashionMNIST",
+    name: Annotated[
+        str, typer.Argument(help="The data set to cut a sample from: FashionMNIST, MNIST.")
+    ] = "FashionMNIST",
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to. By default the package's own samples, in a source checkout only."),
+    ] = None,
 ) -> None:
-    """Makes the built-in sample again from the whole data set (for maintainers; the result is the same to the byte)."""
+    """Cuts a small sample from a whole data set, as the built-in one was (for maintainers).
+
+    Example: `bnnlib data sample FashionMNIST --to mine`
+    """
     from bnnlib.data import samples
 
-    for path in samples.make(name):
-        console.print(f"{path}: {path.stat().st_size:,} bytes")
+    for path in samples.make(name, to):
+        console.print(f"{path}: {path.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
 @study_app.command("list")
@@ -199,14 +248,16 @@ def study_show(name: StudyName, results: Results = None) -> None:
 def bench_steps(
     model: Annotated[str, typer.Option(help="compact-cnn, mlp or wake-word.")] = "compact-cnn",
     precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
-    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
     results: Results = None,
 ) -> None:
-    """Times a training step and an inference under every method, in turn with the float twin, and stores the table.
+    """Times a training step and an inference under every method against the same network in float.
 
-    Run it when nothing else runs. Example: `bnnlib bench steps --model compact-cnn --threads 1`
+    The table is stored as `bench/steps-MODEL.csv` in the folder of the results. Run it when nothing else runs.
+
+    Example: `bnnlib bench steps --model compact-cnn --threads 1`
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler, which counts memory, writes to stderr otherwise
     import torch
@@ -226,16 +277,17 @@ def bench_steps(
 @bench_app.command("matmul")
 def bench_matmul(
     size: Annotated[
-        list[str] | None, typer.Option(help="MxNxK, such as 1024x1024x1024; repeat it. All of the book by default.")
+        list[str] | None,
+        typer.Option(help="MxNxK, such as 1024x1024x1024; may be repeated. By default the book's sizes."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
     cold: Annotated[bool, typer.Option(help="Also with caches flushed before each call.")] = True,
     results: Results = None,
 ) -> None:
-    """Times products of sign matrices against torch, NumPy, numba and a naive extension, pair by pair.
+    """Times products of sign matrices against PyTorch, NumPy, numba and a naive extension, pair by pair.
 
-    Takes about eight minutes; run it when nothing else runs. Rows of other processors and sizes stay in the table,
-    which is the book's unless `--results` names a folder.
+    The book's sizes take about eight minutes; run it when nothing else runs. Rows of other processors and sizes stay
+    in the table, which is the book's unless `--results` names a folder.
 
     Example: `bnnlib bench matmul --size 256x256x256 --results mine`
     """
@@ -258,6 +310,7 @@ def bench_matmul(
         )
 
     shapes = shapes or [*products.SQUARES, *products.LAYERS]
+    products.check_memory(shapes)  # before a folder is made for the results
     measure = partial(products.measure_products, shapes, rounds=rounds, cold=cold, progress=show)
     _measure_and_store(measure, "matmul", results, by=["m", "n", "k"])
 
@@ -267,7 +320,7 @@ def bench_convolution(
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
     results: Results = None,
 ) -> None:
-    """Times 3x3 convolutions on bits against torch's float32 (both memory formats) and int8, and stores the table."""
+    """Times 3x3 convolutions on bits against PyTorch's float32 (both memory formats) and int8."""
     from bnnlib import bench
 
     def show(row: dict) -> None:
@@ -287,7 +340,7 @@ def bench_packing(
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
     results: Results = None,
 ) -> None:
-    """Times the packing of floats against reading and copying them, and stores the table.
+    """Times the packing of floats into bits against reading and copying them.
 
     "ours" is the compiled function with the best instruction set, `bnnlib.kernels.pack` the whole call from Python.
     """
@@ -330,9 +383,11 @@ def _table_path(name: str, results: Path | None) -> Path:
 
 def main() -> None:
     """Entry point: errors that a user can mend are one line and exit status 2."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks is a question mark, not a crash
     try:
         app(standalone_mode=True)
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError, MemoryError) as error:
         Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 

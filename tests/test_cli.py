@@ -1,11 +1,14 @@
+import io
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
 
 from bnnlib import studies
-from bnnlib.cli import app
+from bnnlib.cli import _Console, app
+from bnnlib.data import samples
 from bnnlib.studies import Run
 from bnnlib.training import Settings
 
@@ -94,3 +97,69 @@ def test_data_status_fails_on_a_corrupt_file(tmp_path):
     done = bnnlib("data", "status", BNNLIB_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path), COLUMNS="400")
     assert done.returncode == 1
     assert "corrupt" in done.stdout
+
+
+def test_an_unreadable_data_file_is_a_row_and_the_others_follow(tmp_path):
+    (tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte.gz").mkdir(parents=True)
+    done = bnnlib("data", "status", BNNLIB_DATA=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 1
+    assert "unreadable" in done.stdout
+    assert done.stdout.count("run: bnnlib data fetch MNIST") == 4
+
+
+def test_data_sample_writes_to_the_folder_that_is_named(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(samples, "make", lambda name, to: asked.append((name, to)) or [])
+    assert CliRunner().invoke(app, ["data", "sample", "MNIST", "--to", str(tmp_path)]).exit_code == 0
+    assert asked == [("MNIST", tmp_path)]
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_nothing_is_cut_in_a_pipe(tmp_path, columns):
+    folder = tmp_path / ("a-folder-with-a-long-name-" * 6)
+    place = folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"damaged")
+    done = bnnlib("data", "status", BNNLIB_DATA=str(folder), XDG_CACHE_HOME=str(tmp_path), COLUMNS=columns)
+    (line,) = [line for line in done.stdout.splitlines() if "corrupt" in line]
+    assert str(place) in line
+    assert "put the official file there." in line
+    assert "…" not in done.stdout
+
+
+def test_a_screen_still_has_its_width():
+    console = _Console(force_terminal=True, width=60, height=25, file=io.StringIO())
+    assert console.size.width == 60
+    assert _Console(file=io.StringIO()).size.width > 1000
+
+
+def test_an_ascii_terminal_is_printed_to(tmp_path):
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    folder = tmp_path / "données"
+    place = folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"damaged")
+    done = bnnlib("data", "status", BNNLIB_DATA=str(folder), XDG_CACHE_HOME=str(tmp_path), **ascii_only)
+    assert done.returncode == 1, done.stderr
+    assert "corrupt" in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_the_package_runs_as_a_module_and_says_its_version():
+    done = subprocess.run([sys.executable, "-m", "bnnlib", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"bnnlib {version('bnnlib')}\n")
+
+
+def test_bench_steps_lists_the_models_that_it_knows():
+    done = bnnlib("bench", "steps", "--model", "nope")
+    assert done.returncode == 2
+    assert done.stderr == "error: no model 'nope'; known: compact-cnn, mlp, wake-word\n"
+
+
+def test_bench_matmul_refuses_sizes_without_room_before_anything_is_made(tmp_path):
+    done = bnnlib("bench", "matmul", "--size", "1000000x1000000x1000000", "--results", str(tmp_path / "mine"))
+    assert done.returncode == 2
+    needed = 52 * 10**12 / 2**30  # 16 bytes for each of 2 x 10^12 signs, 20 for each of 10^12 products
+    assert f"1000000x1000000x1000000 needs about {needed:,.1f} GiB of memory and " in done.stderr
+    assert "GiB are available: choose a smaller size" in done.stderr
+    assert not (tmp_path / "mine").exists()

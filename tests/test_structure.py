@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bnnlib"
@@ -57,7 +59,7 @@ def imported_units(path):
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_nothing_looks_upward(path):
     unit = unit_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    if unit in ("__init__", "_torchvision", "packed.__init__"):
+    if unit in ("__init__", "__main__", "_torchvision", "packed.__init__"):
         return
     for other in set(imported_units(path)) - {unit, "__version__"}:
         assert floor_of(other) > floor_of(unit), (
@@ -85,9 +87,34 @@ def test_public_names_resolve_and_unknown_ones_are_attribute_errors():
         _ = bnnlib.nothing
 
 
-def pins():
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+def pins(file="requirements.txt"):
+    lines = (ROOT / file).read_text().splitlines()
     return {r.name: r for r in map(Requirement, (line for line in lines if line and line[0] not in "#-"))}
+
+
+def pins_by_canonical_name():
+    """Canonical name -> pinned version, of both files; they may not differ."""
+    pinned = {}
+    for file in ("requirements.txt", "constraints.txt"):
+        for name, pin in pins(file).items():
+            exact = str(pin.specifier).removeprefix("==")
+            assert pinned.setdefault(canonicalize_name(name), exact) == exact, f"{name}: the two files differ"
+    return pinned
+
+
+def brought_along():
+    """Canonical names of what is installed because requirements.txt asks for it, directly or through others."""
+    seen, waiting = set(), [(name, frozenset()) for name in pins()]
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        for requirement in map(Requirement, distribution(name).requires or ()):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""}):
+                waiting.append((requirement.name, frozenset(requirement.extras)))
+    return {canonicalize_name(name) for name, _ in seen}
 
 
 def test_every_pin_is_exact_and_installed():
@@ -95,6 +122,38 @@ def test_every_pin_is_exact_and_installed():
         specifier = str(pin.specifier)
         assert specifier.startswith("=="), f"{name} is not pinned exactly"
         assert version(name).split("+")[0] == specifier[2:], f"{name}: pinned {specifier}, installed {version(name)}"
+
+
+def test_every_constraint_is_exact_and_what_is_installed():
+    for name, pin in pins("constraints.txt").items():
+        assert str(pin.specifier).startswith("=="), f"{name} is not pinned exactly"
+    for name, exact in pins_by_canonical_name().items():
+        try:
+            installed = version(name).split("+")[0]
+        except PackageNotFoundError:
+            continue  # for another system or Python
+        assert installed == exact, f"{name}: pinned {exact}, installed {installed}"
+
+
+def test_everything_that_is_brought_along_is_pinned():
+    left_out_by_pip_freeze = {"pip", "setuptools", "wheel"}
+    unpinned = brought_along() - set(pins_by_canonical_name()) - left_out_by_pip_freeze
+    of_torch_itself = ("nvidia-", "cuda-", "triton")
+    assert {name for name in unpinned if not name.startswith(of_torch_itself)} == set()
+
+
+def test_every_pinned_package_accepts_the_oldest_python_that_is_promised():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    refusing = {}
+    for name in pins_by_canonical_name():
+        try:
+            accepted = distribution(name).metadata["Requires-Python"] or ""
+        except PackageNotFoundError:
+            continue  # for another system or Python
+        if not SpecifierSet(accepted).contains(oldest):
+            refusing[name] = accepted
+    assert not refusing, f"these do not install on Python {oldest}: {refusing}"
 
 
 def test_pyproject_declares_what_is_pinned_and_nothing_else():

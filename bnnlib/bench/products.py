@@ -6,13 +6,14 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from bnnlib import kernels
 from bnnlib.bench.pairs import Contender, measure_pair
 from bnnlib.bench.rivals import RIVALS, wrong_share
 from bnnlib.kernels.checks import MACS_OF_A_THREAD
 
-__all__ = ["LAYERS", "SQUARES", "Product", "contenders", "measure_products", "signs"]
+__all__ = ["LAYERS", "SQUARES", "Product", "check_memory", "contenders", "measure_products", "signs"]
 
 SQUARES = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048, 4096)]
 # (M, N, K) of layers: a 3x3 convolution of 256 channels on 14 x 14, a hidden layer at batch 64 and at batch 1, and the
@@ -50,6 +51,29 @@ class Product:
         return kernels.sign_matmul(self.a, self.panels, out=self.out)
 
 
+def bytes_needed(m: int, n: int, k: int) -> int:
+    """Roughly the most memory that measuring a shape takes: operands, the rivals' copies of them, and products."""
+    return 16 * (m + n) * k + 20 * m * n
+
+
+def check_memory(shapes: Iterable[tuple[int, int, int]]) -> None:
+    """Refuses shapes for which this machine has no room, before any memory is taken.
+
+    Args:
+        shapes: (M, N, K), as for :func:`measure_products`.
+
+    Raises:
+        ValueError: a shape needs more memory than is available; the message gives both.
+    """
+    available = psutil.virtual_memory().available
+    for m, n, k in shapes:
+        if (needed := bytes_needed(m, n, k)) > available:
+            raise ValueError(
+                f"{m}x{n}x{k} needs about {needed / 2**30:,.1f} GiB of memory and {available / 2**30:,.1f} GiB are "
+                f"available: choose a smaller size"
+            )
+
+
 def measure_products(
     shapes: Iterable[tuple[int, int, int]] = (*SQUARES, *LAYERS),
     *,
@@ -74,8 +98,12 @@ def measure_products(
     Returns:
         A row for each shape and contender: ``m``, ``n``, ``k``, the columns of :func:`bnnlib.bench.pairs.measure_pair`,
         and for the int8 product ``wrong_share``, the share of wrong entries.
+
+    Raises:
+        ValueError: a shape needs more memory than is available.
     """
-    rivals, rows = tuple(rivals), []
+    shapes, rivals, rows = list(shapes), tuple(rivals), []
+    check_memory(shapes)
     for m, n, k in shapes:
         product = Product(m, n, k)
         for contender in contenders(product, rivals, cold):

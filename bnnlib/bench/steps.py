@@ -29,8 +29,10 @@ def measure_steps(
         optimiser's state and the batch, and its ratio to float.
 
     Raises:
-        ValueError: another precision.
+        ValueError: the model or the precision is unknown.
     """
+    if model not in models.MODELS:
+        raise ValueError(f"no model {model!r}; known: {', '.join(models.MODELS)}")
     if precision not in ("float32", "bf16"):
         raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
     seeded(0)

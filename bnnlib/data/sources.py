@@ -6,15 +6,33 @@ the official address into the cache. Whatever is found is compared with a pinned
 
 import hashlib
 import os
+import re
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import pooch
 
-__all__ = ["SOURCES", "DataCorrupt", "DataNotFound", "Source", "cache_folder", "fetch", "find", "status"]
+__all__ = [
+    "SOURCES",
+    "Content",
+    "DataCorrupt",
+    "DataNotFound",
+    "DataUnreadable",
+    "Source",
+    "cache_folder",
+    "fetch",
+    "find",
+    "status",
+]
 
-CONNECT_SECONDS = 15
+SILENCE_SECONDS = 15  # of a server, at most: when connecting, and between two pieces of a file
+# A partial download that nobody has written to for so long belongs to a process that was killed.
+STALE_SECONDS = 4 * SILENCE_SECONDS
+PARTIAL = re.compile(r"tmp[a-z0-9_]{8}")  # pooch names them with tempfile
 
 
 class DataNotFound(FileNotFoundError):
@@ -25,6 +43,17 @@ class DataCorrupt(ValueError):
     """A data file has another content than it should; the message gives both checksums."""
 
 
+class DataUnreadable(OSError):
+    """Something is where a data file belongs and can't be read; the message says what it is."""
+
+
+class Content(NamedTuple):
+    """What a file holds as distributed: its size in bytes and its SHA-256 as lower-case hexadecimal."""
+
+    size: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set as files.
@@ -32,13 +61,13 @@ class Source:
     Attributes:
         name: the folder's name below a data root, and the name in messages.
         url: official address; file names are appended to it.
-        files: path below the folder -> SHA-256 of the file as distributed.
+        files: path below the folder -> content of the file as distributed.
         licence: in a few words, for `bnnlib data status`.
     """
 
     name: str
     url: str
-    files: Mapping[str, str]
+    files: Mapping[str, Content]
     licence: str
 
 
@@ -49,10 +78,18 @@ SOURCES: dict[str, Source] = {
             "FashionMNIST",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             {
-                "raw/train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-                "raw/train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-                "raw/t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-                "raw/t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                "raw/train-images-idx3-ubyte.gz": Content(
+                    26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+                ),
+                "raw/train-labels-idx1-ubyte.gz": Content(
+                    29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+                ),
+                "raw/t10k-images-idx3-ubyte.gz": Content(
+                    4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+                ),
+                "raw/t10k-labels-idx1-ubyte.gz": Content(
+                    5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+                ),
             },
             "MIT, Zalando SE 2017",
         ),
@@ -60,10 +97,18 @@ SOURCES: dict[str, Source] = {
             "MNIST",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             {
-                "raw/train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                "raw/train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                "raw/t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                "raw/t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+                "raw/train-images-idx3-ubyte.gz": Content(
+                    9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+                ),
+                "raw/train-labels-idx1-ubyte.gz": Content(
+                    28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+                ),
+                "raw/t10k-images-idx3-ubyte.gz": Content(
+                    1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+                ),
+                "raw/t10k-labels-idx1-ubyte.gz": Content(
+                    4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+                ),
             },
             "CC BY-SA 3.0, Y. LeCun and C. Cortes",
         ),
@@ -111,34 +156,67 @@ def verified(path: Path, expected: str) -> Path:
 
 
 def find(name: str, file: str) -> Path | None:
-    """Where a file of a data set lies now, verified, or None; nothing is downloaded."""
+    """Where a file of a data set lies now, verified, or None; nothing is downloaded.
+
+    Raises:
+        DataCorrupt: it has another content than it should.
+        DataUnreadable: what lies there is no file, or may not be read.
+    """
     wanted = source(name)
     for root in (data_folder(), cache_folder()):
-        if root is not None and (path := root / name / file).is_file():
-            return verified(path, wanted.files[file])
+        if root is None:
+            continue
+        path = root / name / file
+        try:
+            if path.is_file():
+                return verified(path, wanted.files[file].sha256)
+            occupied = path.exists()
+        except OSError as error:
+            raise DataUnreadable(
+                f"{path} can't be read: {error.strerror or error}. Make it readable for this user, or move it away."
+            ) from error
+        if occupied:
+            raise DataUnreadable(
+                f"{path} should be a file and is {'a folder' if path.is_dir() else 'none'}. Move it away, and run "
+                f"`bnnlib data fetch {name}` or put the official file there."
+            )
     return None
 
 
 def fetch(name: str, file: str, *, progress: bool = False) -> Path:
     """A file of a data set: found, or downloaded into the cache folder, verified, and put in place in one step.
 
+    A download stops at the size that the file should have. What killed downloads left in the cache folder is removed.
+
     Raises:
         DataNotFound: it is at none of the three places.
-        DataCorrupt: what was found or received has another SHA-256.
+        DataCorrupt: what was found or received has another content.
+        DataUnreadable: what was found is no file, or may not be read.
     """
+    _sweep()
     if (path := find(name, file)) is not None:
         return path
     wanted = source(name)
     url = wanted.url + Path(file).name
     target = cache_folder() / name / file
+    content = wanted.files[file]
+    bar = _Bar(Path(file).name) if progress else None
+
+    def download(url: str, partial: str, _pooch: object) -> None:
+        with ExitStack() as stack:  # closes the connection too, which a server may never end
+
+            def opened(response, **_):
+                stack.callback(response.close)
+
+            get = pooch.HTTPDownloader(timeout=SILENCE_SECONDS, progressbar=bar or False, hooks={"response": opened})
+            output = stack.enter_context(open(partial, "wb"))
+            get(url, _AtMost(output, content.size, url), _pooch)
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        downloader = pooch.HTTPDownloader(
-            timeout=CONNECT_SECONDS, progressbar=_Bar(Path(file).name) if progress else False
-        )
-        return Path(
-            pooch.retrieve(url, wanted.files[file], fname=target.name, path=target.parent, downloader=downloader)
-        )
+        return Path(pooch.retrieve(url, content.sha256, fname=target.name, path=target.parent, downloader=download))
+    except DataCorrupt:
+        raise
     except ValueError as error:  # pooch: the hash of what was received differs
         raise DataCorrupt(f"{url} sent another file than expected ({error})") from error
     except OSError as error:
@@ -152,10 +230,18 @@ def fetch(name: str, file: str, *, progress: bool = False) -> Path:
             f"folder as {name}/{file} and name that folder in the environment variable BNNLIB_DATA; or use "
             f'profile="quick", which needs no download.'
         ) from error
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def status() -> list[dict[str, str]]:
-    """For every file of every data set: where it lies, or why it can't be used. Downloads nothing."""
+    """For every file of every data set: where it lies, or why it can't be used. Downloads nothing.
+
+    Returns:
+        A row for each file: ``data set``, ``file``, ``state`` ("ok", "absent", "corrupt" or "unreadable"), ``where``
+        (its path, or what is wrong and what to do) and ``licence``.
+    """
     rows = []
     for name, known in SOURCES.items():
         for file in known.files:
@@ -164,8 +250,46 @@ def status() -> list[dict[str, str]]:
                 state, where = ("ok", str(path)) if path else ("absent", "run: bnnlib data fetch " + name)
             except DataCorrupt as error:
                 state, where = "corrupt", str(error)
+            except DataUnreadable as error:
+                state, where = "unreadable", str(error)
             rows.append({"data set": name, "file": file, "state": state, "where": where, "licence": known.licence})
     return rows
+
+
+def _sweep() -> None:
+    """Removes from the cache folder the partial downloads of processes that were killed."""
+    with suppress(OSError):
+        for path in cache_folder().rglob("tmp*"):
+            with suppress(OSError):
+                if (
+                    PARTIAL.fullmatch(path.name)
+                    and path.is_file()
+                    and time.time() - path.stat().st_mtime > STALE_SECONDS
+                ):
+                    path.unlink()
+
+
+class _AtMost:
+    """A file that takes so many bytes and no more."""
+
+    def __init__(self, file: BinaryIO, size: int, url: str):
+        self._file = file
+        self._size = size
+        self._url = url
+        self._left = size
+
+    def write(self, piece: bytes) -> None:
+        if len(piece) > self._left:
+            raise DataCorrupt(
+                f"{self._url} sent another file than expected: more than the {self._size:,} bytes of the official one. "
+                f"The download was stopped there and nothing of it was kept; is another file, or a page of "
+                f"the network's own, served at this address?"
+            )
+        self._left -= len(piece)
+        self._file.write(piece)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _Bar:

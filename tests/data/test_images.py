@@ -91,14 +91,11 @@ def test_the_sample_is_cut_from_the_whole_set(sample):
         assert torch.equal(cut, whole.test.values[whole.test.labels == c][:100])
 
 
-def test_the_sample_can_be_made_again(monkeypatch, tmp_path):
+def test_the_sample_can_be_made_again(tmp_path):
     if not have("FashionMNIST"):
         pytest.skip("FashionMNIST is not on this machine (bnnlib data fetch FashionMNIST)")
-    folder = samples.FOLDER
-    monkeypatch.setattr(samples, "FOLDER", tmp_path)
-    monkeypatch.setattr(samples, "CHECKSUMS", tmp_path / "checksums.json")
-    for path in samples.make():
-        stored = folder / path.relative_to(tmp_path)
+    for path in samples.make(to=tmp_path):
+        stored = samples.FOLDER / path.relative_to(tmp_path)
         assert gzip.decompress(path.read_bytes()) == gzip.decompress(stored.read_bytes())
 
 

@@ -3,8 +3,9 @@ import hashlib
 import os
 import shutil
 import threading
+from contextlib import suppress
 from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 
 import pytest
 
@@ -12,12 +13,13 @@ from bnnlib.data import DataCorrupt, DataNotFound, samples, sources
 
 FILE = "raw/t10k-labels-idx1-ubyte.gz"
 SAMPLE = samples.FOLDER / "FashionMNIST" / FILE
+CONTENT = sources.Content(SAMPLE.stat().st_size, sources.sha256(SAMPLE))
 
 
 @pytest.fixture
 def toy(monkeypatch, tmp_path):
     """A source of one small file, an empty cache folder and no $BNNLIB_DATA."""
-    known = sources.Source("Toy", "http://127.0.0.1:9/", {FILE: sources.sha256(SAMPLE)}, "none")
+    known = sources.Source("Toy", "http://127.0.0.1:9/", {FILE: CONTENT}, "none")
     monkeypatch.setitem(sources.SOURCES, "Toy", known)
     monkeypatch.delenv("BNNLIB_DATA", raising=False)
     monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path / "cache")
@@ -75,6 +77,49 @@ def test_a_download_of_another_file_leaves_nothing_behind(toy, server, tmp_path)
     assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
 
 
+def test_a_download_stops_at_the_size_that_the_file_should_have(toy, monkeypatch, tmp_path):
+    sent = 0
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self):
+            nonlocal sent
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                while sent < 2**28:  # or this test would not end either
+                    sent += self.wfile.write(bytes(2**16))
+
+        def log_message(self, *arguments):
+            pass
+
+    http = HTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{http.server_port}/"
+    monkeypatch.setitem(sources.SOURCES, "Toy", sources.Source("Toy", address, toy.files, "none"))
+    try:
+        with pytest.raises(DataCorrupt, match=rf"more than the {CONTENT.size:,} bytes") as caught:
+            sources.fetch("Toy", FILE)
+    finally:
+        http.shutdown()
+        http.server_close()
+    assert address in str(caught.value)
+    assert sent < 2**25  # what lay between server and client
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_what_killed_downloads_left_is_removed_and_nothing_else(toy, server, tmp_path):
+    shutil.copy(SAMPLE, server / os.path.basename(FILE))
+    folder = (tmp_path / "cache" / "Toy" / FILE).parent
+    folder.mkdir(parents=True)
+    killed, running, other = folder / "tmpab12_x9z", folder / "tmpcd34_y8w", folder / "notes.txt"
+    for path in (killed, running, other):
+        path.write_text("half a file")
+    for path in (killed, other):
+        os.utime(path, (0, 0))
+    sources.fetch("Toy", FILE)
+    assert sorted(folder.iterdir()) == sorted([running, other, folder / os.path.basename(FILE)])
+
+
 def test_a_missing_file_on_the_server_is_said_with_all_three_places(toy, server, tmp_path):
     with pytest.raises(DataNotFound) as caught:
         sources.fetch("Toy", FILE)
@@ -111,7 +156,7 @@ def test_a_truncated_or_altered_file_is_named_with_both_checksums(toy, monkeypat
         sources.fetch("Toy", FILE)
     message = str(caught.value)
     assert str(place) in message
-    assert toy.files[FILE] in message
+    assert toy.files[FILE].sha256 in message
     assert hashlib.sha256(content).hexdigest() in message
 
 
@@ -132,6 +177,41 @@ def test_status_tells_absent_ok_and_corrupt(toy, monkeypatch, tmp_path):
     assert [row["state"] for row in sources.status()] == ["ok"]
     place.write_bytes(gzip.compress(b"other"))
     assert [row["state"] for row in sources.status()] == ["corrupt"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_unreadable_and_the_other_files_are_still_told(toy, monkeypatch, tmp_path):
+    good = sources.Source("Good", toy.url, toy.files, "none")
+    monkeypatch.setattr(sources, "SOURCES", {"Toy": toy, "Good": good})
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path))
+    (tmp_path / "Toy" / FILE).mkdir(parents=True)
+    (tmp_path / "Good" / FILE).parent.mkdir(parents=True)
+    shutil.copy(SAMPLE, tmp_path / "Good" / FILE)
+    rows = sources.status()
+    assert [row["state"] for row in rows] == ["unreadable", "ok"]
+    assert "should be a file and is a folder" in rows[0]["where"]
+    with pytest.raises(sources.DataUnreadable, match="is a folder"):
+        sources.fetch("Toy", FILE)
+
+
+def test_a_file_that_may_not_be_read_is_unreadable(toy, monkeypatch, tmp_path):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sources, "SOURCES", {"Toy": toy})
+    monkeypatch.setattr(sources, "sha256", refuse)  # root may read every file: chmod would prove nothing
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path))
+    (tmp_path / "Toy" / FILE).parent.mkdir(parents=True)
+    shutil.copy(SAMPLE, tmp_path / "Toy" / FILE)
+    (row,) = sources.status()
+    assert row["state"] == "unreadable"
+    assert f"{tmp_path / 'Toy' / FILE} can't be read: Permission denied" in row["where"]
+
+
+def test_the_recorded_sizes_are_those_of_the_official_files():
+    for name, known in sources.SOURCES.items():
+        for file, content in known.files.items():
+            if (path := sources.find(name, file)) is not None:
+                assert path.stat().st_size == content.size
 
 
 def test_unknown_data_sets_are_listed():

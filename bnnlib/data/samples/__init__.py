@@ -4,6 +4,7 @@ They are laid out like the whole sets and carry checksums of their own. :func:`m
 """
 
 import json
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +37,33 @@ def find(name: str, file: str) -> Path:
     return sources.verified(FOLDER / key, known[key])
 
 
-def make(name: str = "FashionMNIST") -> list[Path]:
+def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
     """Cuts the sample of an image set from the whole one: the same number of images of each class, the first ones.
 
-    The same content every time (`bnnlib data sample`). Returns the files written.
+    The same content every time (`bnnlib data sample`).
+
+    Args:
+        name: a data set of images.
+        to: the folder to write to; in a source checkout of bnnlib, the package's own samples by default.
+
+    Returns:
+        The files written; ``checksums.json`` beside them has their SHA-256.
+
+    Raises:
+        ValueError: no such data set, or no folder is named and this is not a source checkout.
+        NotADirectoryError: ``to`` is a file.
     """
-    known = json.loads(CHECKSUMS.read_text()) if CHECKSUMS.exists() else {}
+    sources.source(name)
+    if to is None and not in_checkout():
+        raise ValueError(
+            f"bnnlib does not run from a source checkout here (git does not track {FOLDER}), and an installed package "
+            f"is not written to. Name a folder to write to: bnnlib data sample {name} --to FOLDER"
+        )
+    folder = FOLDER if to is None else Path(to)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"samples are written to a folder; {folder} is a file")
+    checksums = folder / CHECKSUMS.name
+    known = json.loads(checksums.read_text()) if checksums.exists() else {}
     written = []
     for part, size in SIZES.items():
         files = {kind: f"raw/{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")}
@@ -50,11 +72,20 @@ def make(name: str = "FashionMNIST") -> list[Path]:
         classes = np.unique(labels)
         chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[: size // len(classes)] for c in classes]))
         for kind, file in files.items():
-            path = FOLDER / name / file
+            path = folder / name / file
             content = idx_bytes(arrays[kind][chosen])
             replaced(path, partial(Path.write_bytes, data=content))
             known[f"{name}/{file}"] = sources.sha256(path)
             written.append(path)
     text = json.dumps(known, indent=1, sort_keys=True) + "\n"
-    replaced(CHECKSUMS, lambda path: path.write_text(text))
+    replaced(checksums, lambda path: path.write_text(text))
     return written
+
+
+def in_checkout() -> bool:
+    """Whether the package's own samples are files that git tracks."""
+    command = ["git", "-C", str(FOLDER), "ls-files", "--error-unmatch", CHECKSUMS.name]
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:  # no git
+        return False
