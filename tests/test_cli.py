@@ -57,7 +57,8 @@ def test_study_list_shows_every_study_and_show_what_is_missing(tmp_path):
 
 def test_study_run_and_show_with_rows(tmp_path, monkeypatch):
     settings = Settings(epochs=1, batch_size=100, device="cpu")
-    run = Run("toy arm", "float", "mlp", "FashionMNIST", settings, "quick", 200, model_options={"width": 8})
+    options = {"data_options": {"train_size": 200}, "model_options": {"width": 8}}
+    run = Run("toy arm", "float", "mlp", "FashionMNIST", settings, "quick", **options)
     monkeypatch.setitem(studies.STUDIES, "toy", studies.Study("toy", "Does it run?", (run,)))
     options = ["--results", str(tmp_path), "--work", str(tmp_path / "work")]
     done = CliRunner().invoke(app, ["study", "run", "toy", "--workers", "1", *options])

@@ -57,7 +57,7 @@ def bytes_needed(m: int, n: int, k: int) -> int:
 
 
 def check_memory(shapes: Iterable[tuple[int, int, int]]) -> None:
-    """Refuses shapes for which this machine has no room, before any memory is taken.
+    """Refuses shapes that do not fit into the available memory, before any is taken.
 
     Args:
         shapes: (M, N, K), as for :func:`measure_products`.

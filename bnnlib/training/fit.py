@@ -88,7 +88,7 @@ def fit(
     method, settings = catalogue.get(method), settings or Settings()
     objective = Objective.of(method, settings)
     _check(model, method, splits, settings, objective, teacher)
-    # Fabric would otherwise take a SLURM job that this process happens to run in for one of its own.
+    # Begin. Fabric would otherwise take a SLURM job that this process happens to run in for one of its own.
     fabric = Fabric(
         accelerator=_accelerator(settings.device),
         devices=1,
@@ -99,74 +99,66 @@ def fit(
     optimizer = make_optimizer(model, method, settings)
     schedule = make_schedule(optimizer, settings, steps)
     prepared, stepper = fabric.setup(model, optimizer)
-    state = TrainingState(
-        model, optimizer, schedule, description(method, splits, settings, teacher), fabric.device.type
-    )
+    described = description(method, splits, settings, teacher)
+    state = TrainingState(model, optimizer, schedule, described, fabric.device.type)
     if checkpoint is not None and checkpoint.exists():
         state.restore(checkpoint)
     if teacher is not None:
         teacher = teacher.to(fabric.device).eval()
-    observers = [*observers, *([ProgressBar()] if progress else [])]
     latent, inside = LatentMeasurements(model), LayerMeasurements(model)
     if not state.history.epochs:
         state.history.histograms = {name: [row] for name, row in latent.histograms().items()}
-
-    def train(epoch: int) -> dict[str, Any]:
-        """One pass over the training set; the epoch's figures by the names of :class:`EpochRecord`."""
-        begun = time.perf_counter()
-        seeded(settings.seed, epoch)
-        order = torch.randperm(len(splits.train))
-        losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
-        method.on_epoch(model, (epoch - 1) / settings.epochs)
-        prepared.train()
-        for step in range(steps):
-            index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            inputs = splits.train.inputs(index, draw=torch.default_generator).to(fabric.device)
-            labels = splits.train.labels[index].to(fabric.device)
-            measured = inside.begin(step)
-            method.before_forward(model)
-            scores = prepared(inputs)
-            loss = objective(scores.float(), labels, None if teacher is None else _scores_of(teacher, inputs))
-            stepper.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            method.after_backward(model)
-            if measured:
-                inside.before_step()
-            stepper.step()
-            schedule.step()
-            method.after_step(model)
-            if measured:
-                inside.after_step()
-            losses += loss.detach().cpu()
-            right += (scores.argmax(1) == labels).sum().cpu()
-            for observer in observers:
-                observer.step(epoch, step + 1, steps)
-        mean_loss = losses.item() / steps
-        if not math.isfinite(mean_loss):
-            raise FloatingPointError(
-                f"the training loss is {mean_loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
-                f"{settings.learning_rate:g}) or look for NaN in the data"
-            )
-        return {
-            "epoch": epoch,
-            "train_seconds": time.perf_counter() - begun,
-            "train_loss": mean_loss,
-            "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
-            "learning_rate": schedule.get_last_lr()[0],
-        }
-
+    observers = [*observers, *([ProgressBar()] if progress else [])]
     done = len(state.history.epochs)
     for observer in observers:
         observer.begin(method.name, settings.epochs, steps, done)
     try:
         for epoch in range(done + 1, settings.epochs + 1):
+            # Epoch.
             begun = time.perf_counter()
-            figures = train(epoch)
-            figures |= {"flips": latent.flips(), "saturated": latent.saturated()}
+            seeded(settings.seed, epoch)
+            order = torch.randperm(len(splits.train))
+            losses, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
+            method.on_epoch(model, (epoch - 1) / settings.epochs)
+            prepared.train()
+            for step in range(steps):
+                # Step.
+                index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+                inputs = splits.train.inputs(index, draw=torch.default_generator).to(fabric.device)
+                labels = splits.train.labels[index].to(fabric.device)
+                measured = inside.begin(step)
+                method.before_forward(model)
+                scores = prepared(inputs)
+                loss = objective(scores.float(), labels, None if teacher is None else _scores_of(teacher, inputs))
+                stepper.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+                method.after_backward(model)
+                if measured:
+                    inside.before_step()
+                stepper.step()
+                schedule.step()
+                method.after_step(model)
+                if measured:
+                    inside.after_step()
+                losses += loss.detach().cpu()
+                right += (scores.argmax(1) == labels).sum().cpu()
+                for observer in observers:
+                    observer.step(epoch, step + 1, steps)
+            figures = {
+                "epoch": epoch,
+                "train_seconds": time.perf_counter() - begun,
+                "train_loss": _finite(losses.item() / steps, epoch, method, settings),
+                "train_accuracy": 100 * right.item() / (steps * settings.batch_size),
+                "learning_rate": schedule.get_last_lr()[0],
+                "flips": latent.flips(),
+                "saturated": latent.saturated(),
+            }
+            # Evaluate.
             record = state.evaluate(figures, begun, method, splits, settings, objective)
             state.history.layers += inside.epoch(epoch)
             for name, row in latent.histograms().items():
                 state.history.histograms[name].append(row)
+            # Save.
             if checkpoint is not None:
                 state.save(checkpoint)
             for observer in observers:
@@ -234,6 +226,15 @@ def _result(state: TrainingState) -> FitResult:
         test_scores=state.best["test_scores"],
         sessions=state.sessions,
     )
+
+
+def _finite(loss: float, epoch: int, method: Method, settings: Settings) -> float:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the training loss is {loss} in epoch {epoch} of {method.name}: lower the learning rate (now "
+            f"{settings.learning_rate:g}) or look for NaN in the data"
+        )
+    return loss
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from bnnlib.report import half_width, paired_difference, paired_tests, summarise
-from bnnlib.report.statistics import holm
 
 
 def test_half_width_by_hand():
@@ -51,10 +50,17 @@ def test_three_seeds_get_no_interval_and_no_test():
     assert table.loc["x - y", ["± 95 %", "p", "p (Holm)"]].isna().all()
 
 
-def test_holm_by_hand():
-    # sorted 0.01, 0.02, 0.04 times 3, 2, 1 = 0.03, 0.04, 0.04
-    assert holm(np.array([0.04, 0.01, 0.02])).tolist() == pytest.approx([0.04, 0.03, 0.04])
-    assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
+def test_p_values_of_several_pairs_are_stepped_down_after_holm():
+    rng = np.random.default_rng(0)
+    runs = pd.DataFrame(
+        [{"arm": arm, "seed": seed, "test_accuracy": 90 + shift + rng.normal()}
+         for arm, shift in (("a", 0), ("b", 1), ("c", 2)) for seed in range(6)]
+    )  # fmt: skip
+    table = paired_tests(runs, [("a", "b"), ("a", "c"), ("b", "c")])
+    least, middle, most = sorted(table["p"])
+    stepped = np.maximum.accumulate([3 * least, 2 * middle, most]).clip(max=1)
+    assert sorted(table["p (Holm)"]) == pytest.approx(sorted(stepped))
+    assert (table["p (Holm)"] >= table["p"]).all()
 
 
 def test_paired_tests_have_a_row_for_each_pair():

@@ -361,20 +361,6 @@ def test_partial_files_of_killed_processes_are_swept(store, tmp_path):
     assert young.exists()  # perhaps somebody is writing it
 
 
-def test_writing_into_place_is_all_or_nothing(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def fail(partial):
-        partial.write_text("ha")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="no space"):
-        replaced(path, fail)
-    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
-    assert path.read_text() == "old"
-
-
 @pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda s: s.name)
 def test_every_run_of_a_study_can_be_built(study):
     for arm in {run.arm: run for run in study.runs}.values():
