@@ -8,7 +8,7 @@ from torch import nn
 
 from bnnlib.layers import binary_layers
 from bnnlib.quantizers import Quantizer, XnorProcedure
-from bnnlib.quantizers.binaryconnect import clip_latent_
+from bnnlib.quantizers.latent import clip_latent_
 
 Hook = Callable[..., None]
 

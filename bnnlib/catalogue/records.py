@@ -29,7 +29,7 @@ from bnnlib.quantizers import (
     XnorProcedure,
     XnorSign,
 )
-from bnnlib.quantizers.binaryconnect import update_scale
+from bnnlib.quantizers.latent import update_scale
 
 ENDS = frozenset({"first", "last"})
 NO_ACTIVATION = ("layer", "pool", "norm")  # the next layer's sign is the activation

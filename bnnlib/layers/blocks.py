@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib.quantizers.base import masked
-from bnnlib.quantizers.reactnet import channel_axis, over_channels
+from bnnlib.quantizers.channels import channel_axis, over_channels
 
 
 class Residual(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from bnnlib.layers.base import BinConv1d, BinConv2d, BinLinear, LayerFamily, kept_as_int8
 from bnnlib.quantizers.base import per_filter
-from bnnlib.quantizers.reactnet import ShiftedSign
+from bnnlib.quantizers.channels import ShiftedSign
 
 
 class _Branched:

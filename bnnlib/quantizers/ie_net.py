@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, checked_zero, filter_mean, per_filter
-from bnnlib.quantizers.ir_net import standardised, through_standardisation
+from bnnlib.quantizers.standardisation import standardised, through_standardisation
 
 EPS = 1e-5
 

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from bnnlib.quantizers.base import FilterScaledSign, Sign, filter_mean
 from bnnlib.quantizers.bi_real import BiRealSign
-from bnnlib.quantizers.binaryconnect import clip_latent_
 
 
 class ApproxSign(BiRealSign):
@@ -73,8 +72,3 @@ class MagnitudeAwareSign(FilterScaledSign):
 
     def extra_repr(self) -> str:
         return f"clip={self.clip:g}"
-
-
-def weight_clip_(weight: Tensor, clip: float = 1.0) -> None:
-    """larq's constraint ``weight_clip``: BinaryConnect's clip by another name, after each optimiser step."""
-    clip_latent_(weight, clip)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnlib.quantizers import DeterministicBinaryConnect, Identity, NotPackable, StochasticBinaryConnect
-from bnnlib.quantizers.binaryconnect import clip_latent_, update_scale
+from bnnlib.quantizers.latent import clip_latent_, update_scale
 
 finite = st.floats(-3, 3, width=32)
 

@@ -28,7 +28,7 @@ from bnnlib.quantizers import (
     XnorProcedure,
     XnorSign,
 )
-from bnnlib.quantizers.larq import weight_clip_
+from bnnlib.quantizers.latent import clip_latent_
 
 METHODS = [n for n in bnnlib.methods if n != "float"]
 # on a grid, so that no filter's deviation underflows: filters of equal weights are refused, and have tests of their own
@@ -143,9 +143,9 @@ def test_schedules_by_hand():
             q.at_progress(bad)
 
 
-def test_weight_clip_by_hand():
+def test_the_clip_by_hand():
     w = torch.tensor([-3.0, 0.5, 2.0])
-    weight_clip_(w, 1.3)
+    clip_latent_(w, 1.3)
     assert w.tolist() == pytest.approx([-1.3, 0.5, 1.3])
 
 

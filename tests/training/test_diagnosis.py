@@ -108,7 +108,7 @@ def test_reactnet_wants_a_teacher(small):
 
 
 def test_sgd_is_there_and_scales_binaryconnects_updates_by_the_square():
-    from bnnlib.quantizers.binaryconnect import update_scale
+    from bnnlib.quantizers.latent import update_scale
     from bnnlib.training import make_optimizer
 
     net, method = models.MLP("bnn", width=16), bnnlib.methods["bnn"]
