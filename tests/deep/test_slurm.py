@@ -29,7 +29,7 @@ STUDY = Study("small", "does a cluster change what a run gives?", tuple(
         dataset="FashionMNIST",
         settings=Settings(epochs={EPOCHS}, batch_size=50, device="cpu", seed=seed),
         profile="quick",
-        train_size=600,
+        data_options={{"train_size": 600}},
         model_options={{"width": 64}},
     )
     for seed in range(3)
