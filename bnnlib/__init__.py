@@ -32,6 +32,7 @@ _MODULES = {
     "convert",
     "data",
     "faults",
+    "graph",
     "kernels",
     "layers",
     "losses",

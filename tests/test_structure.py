@@ -25,6 +25,7 @@ FLOORS = [
     {"packed.summary"},
     {"convert"},
     {"catalogue"},
+    {"graph"},
     {"layers", "losses", "torch_ops"},
     {"quantizers", "data"},
     {"kernels", "files", "packed.layout"},

@@ -1,4 +1,4 @@
-"""Networks built from a method's block: the studies' own stay as they are, strides, groups and projections are right."""
+"""Networks built from a method's block: the studies' own stay as they are; strides, groups and projections."""
 
 import json
 import warnings
