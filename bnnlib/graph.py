@@ -176,7 +176,7 @@ class Graph:
             node = node.feeds[0]
             if isinstance(node.module, nn.modules.batchnorm._BatchNorm):
                 return node.module
-            if not isinstance(node.module, _KEEPS_SCALE):
+            if not isinstance(node.module, _KEEPS_SCALE) and node.function not in _KEEPING_SCALE:
                 return None
         return None
 
@@ -268,6 +268,10 @@ _PASSING_MODULES = (
     *_POOLINGS, *_DROPOUTS, nn.Identity, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle,
     nn.PixelUnshuffle, nn.Upsample, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d,
     nn.ReplicationPad1d, nn.ReplicationPad2d,
+)  # fmt: skip
+_KEEPING_SCALE = _spellings(
+    "relu", "dropout", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
 )  # fmt: skip
 _KEEPS_SCALE = (*_POOLINGS, *_DROPOUTS, nn.Identity, nn.ReLU)
 _KEEPS_CHANNELS = (*_KEEPS_SCALE, nn.Hardtanh, nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, HardTanh, RPReLU)

@@ -9,6 +9,7 @@ from bnnlib.layers import HardTanh, RPReLU
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 Row = tuple[str, str, str, str]
+_FEED = ("feeds", "feed")  # one, several
 
 
 def mend_activations(
@@ -66,7 +67,7 @@ def mend_activations(
             if relying is not None:
                 why += f"; {_described(relying)}, which it reaches too, can be negative now"
         if idle := sum(call not in feeds for call in calls):
-            why += f"; {idle} of its {len(calls)} calls feed no sign and are replaced with the others"
+            why += f"; replaced in all of its {len(calls)} calls, though {idle} of them {_FEED[idle > 1]} no sign"
         found = {graph.channels(call.input) for call in calls}
         instead = _replacement(method, found, next(iter(layers.values())))
         replace_everywhere(model, module, instead)
