@@ -214,7 +214,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
         counted = _counted(name, module, _folded(module, following, graph), seen)
         rows.append(replace(counted, output_shape=done.output_shape, macs=done.macs))
         seen.update(module.parameters())
-    return Summary(tuple(rows), _notes(owners, work))
+    return Summary(tuple(rows), _notes(owners, work, graph))
 
 
 def _traced(model: nn.Module) -> Graph | None:
@@ -248,17 +248,21 @@ def _attention_macs(module: nn.MultiheadAttention, query: torch.Tensor, key: tor
     return projections + 2 * queries * attended * width
 
 
-def _notes(owners: list[tuple[str, nn.Module]], work: dict[str, _Work]) -> tuple[str, ...]:
+def _notes(
+    owners: list[tuple[str, nn.Module]], work: dict[str, _Work], graph: Graph | None
+) -> tuple[str, ...]:
     attentions = [name for name, module in owners if isinstance(module, nn.MultiheadAttention)]
-    uncounted = [
-        f"{name} ({type(module).__name__})"
-        for name, module in owners
-        if (isinstance(module, _UNCOUNTED) and not isinstance(module, _WEIGHTED))
-        or (isinstance(module, _WEIGHTED) and name not in work and name.rpartition(".")[0] not in attentions)
-    ]
-    if not uncounted:
-        return ()
-    return (f"multiply-accumulates are not counted of {', '.join(uncounted)}",)
+
+    def uncounted(name: str, module: nn.Module) -> bool:
+        if not isinstance(module, _WEIGHTED):
+            return isinstance(module, _UNCOUNTED)
+        if name in work or name.rpartition(".")[0] in attentions:
+            return False
+        # one that eval mode leaves out (an auxiliary head) has no work to count
+        return graph is None or graph.reads(f"{name}.weight")
+
+    left_out = [f"{name} ({type(module).__name__})" for name, module in owners if uncounted(name, module)]
+    return (f"multiply-accumulates are not counted of {', '.join(left_out)}",) if left_out else ()
 
 
 def _folded(module: nn.Module, following: nn.Module | None, graph: Graph | None) -> bool:

@@ -133,6 +133,20 @@ def test_a_layer_whose_weight_the_network_reads_itself_is_said_not_to_be_counted
     assert bnnlib.summary(Reading(), (4,)).notes == ("multiply-accumulates are not counted of inner (Linear)",)
 
 
+def test_a_layer_that_eval_mode_leaves_out_has_no_work_and_no_note():
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.extra = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.inner(x) + self.extra(x) if self.training else self.inner(x)
+
+    counted = bnnlib.summary(Auxiliary(), (4,))
+    assert counted.macs(32) == 8
+    assert counted.notes == ()
+
+
 def test_shared_layers_and_tied_weights_count_once_and_work_each_time():
     shared = nn.Linear(4, 4)
     counted = bnnlib.summary(nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(4, 2)), (4,))
