@@ -314,6 +314,24 @@ def test_a_layer_under_several_names_is_converted_once_and_stays_shared():
     assert net.conversion.names("converted") == ["a"]
 
 
+@pytest.mark.parametrize("method", ["bi-real", "xnor-operator", "lsq-w2a2"])
+def test_a_shared_layer_and_tied_weights_train(method):
+    seeded(0)
+    shared, relu = nn.Linear(64, 64), nn.ReLU()
+    layers = [nn.Flatten(), nn.Linear(784, 64)]
+    for inner in (shared, shared, nn.Linear(64, 64), nn.Linear(64, 64)):
+        layers += [nn.BatchNorm1d(64), relu, inner]
+    model = nn.Sequential(*layers, nn.BatchNorm1d(64), nn.Linear(64, 10))
+    if not bnnlib.methods[method].centring:
+        model[13].weight = model[10].weight
+    net = bnnlib.binarize(model, method)
+    splits = data.load("FashionMNIST", "quick", train_size=1500)
+    result = fit(net, method, splits, Settings(epochs=2, batch_size=50, learning_rate=2e-3, device="cpu"))
+    assert result.history.epochs[-1].test_accuracy > 40  # chance is 10
+    assert net[4] is net[7]
+    assert (net[13].weight is net[10].weight) == (model[13].weight is model[10].weight)
+
+
 def test_a_name_in_keep_holds_for_every_name_of_a_layer():
     net = bnnlib.binarize(Named(), "binaryconnect-deterministic", keep=["blocks"])
     assert net.conversion.names("kept real") == ["a"]
