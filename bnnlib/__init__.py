@@ -32,6 +32,7 @@ _MODULES = {
     "checking",
     "convert",
     "data",
+    "graph",
     "kernels",
     "layers",
     "losses",

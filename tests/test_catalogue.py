@@ -100,7 +100,7 @@ def test_first_and_last_stay_real_or_become_eight_bit(name):
 
 def test_a_method_that_would_kill_a_layer_leaves_it_real_and_says_so():
     everywhere = replace(bnnlib.methods["xnor-port"], real_layers=frozenset())
-    with pytest.warns(UserWarning, match="one input channel and stays real"):
+    with pytest.warns(UserWarning, match="stays real: one input channel per group"):
         net = models.CompactCNN(everywhere)
     assert len(list(binary_layers(net))) == 5
 
@@ -149,3 +149,18 @@ def test_unknown_models_and_bad_options_are_named():
         models.MLP(dropout=1)
     with pytest.raises(ValueError, match="at least 8"):
         models.CompactCNN(size=4)
+
+
+def test_the_rules_by_which_a_layer_stays_real():
+    bireal, port, twn = (bnnlib.methods[name] for name in ("bi-real", "xnor-port", "twn"))
+    shape = (8, 4, 3, 3)
+    assert catalogue.why_real(bnnlib.methods["float"], shape) == "float keeps every weight real"
+    assert catalogue.why_real(bireal, shape, place="first") == "first layer, real under bi-real"
+    assert catalogue.why_real(bnnlib.methods["bnn"], shape, place="first") is None
+    assert "one input channel per group: xnor-port centres" in catalogue.why_real(port, (8, 1, 3, 3))
+    assert "depthwise" in catalogue.why_real(bireal, (8, 1, 3, 3), groups=8)
+    assert catalogue.why_real(twn, (8, 1, 3, 3), groups=8) is None, "activations stay real under twn"
+    assert catalogue.why_real(bireal, (8, 1, 3, 3)) is None, "a grey image is no depthwise layer"
+    assert "a single weight" in catalogue.why_real(twn, (8, 1, 1, 1))
+    assert "padding_mode 'reflect'" in catalogue.why_real(port, shape, padding_mode="reflect")
+    assert catalogue.why_real(bireal, shape, padding_mode="reflect") is None

@@ -27,6 +27,7 @@ FLOORS = [
     {"packed.summary"},
     {"convert"},
     {"catalogue"},
+    {"graph"},
     {"layers", "losses", "torch_ops"},
     {"quantizers", "data"},
     {"kernels", "provenance", "packed.layout"},

@@ -6,8 +6,11 @@ is a method too: the twin that every binary network is compared with.
 
 from bnnlib.catalogue.method import FIRST_LAST, Catalogue, Method, UnknownMethod, eight_bit
 from bnnlib.catalogue.records import methods
+from bnnlib.catalogue.rules import takes_eight_bits, why_real
 
-__all__ = ["FIRST_LAST", "Catalogue", "Method", "UnknownMethod", "eight_bit", "get", "methods"]
+__all__ = [
+    "FIRST_LAST", "Catalogue", "Method", "UnknownMethod", "eight_bit", "get", "methods", "takes_eight_bits", "why_real",
+]  # fmt: skip
 
 
 def get(method: "str | Method") -> Method:

@@ -13,7 +13,10 @@ from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
 Make = Callable[[int], Quantizer]
 FIRST_LAST = ("real", "int8")  # what a first or last layer that a method keeps real becomes
 # fields that tell about a method and change nothing in training
-TOLD = ("name", "title", "paper", "weight_bits", "activation_bits", "packable", "idempotent", "two_valued", "literal")
+TOLD = (
+    "name", "title", "paper", "weight_bits", "activation_bits", "packable", "idempotent", "two_valued", "literal",
+    "signed_input_quantizer",  # of converted networks only, never of a study's
+)  # fmt: skip
 HOOKS = ("before_forward", "after_backward", "after_step", "on_epoch")
 PARTS = ("layer", "pool", "norm", "shortcut", "relu", "hardtanh", "rprelu")
 
@@ -55,6 +58,8 @@ class Method:
             width.
         weight_quantizer: makes a new quantizer for a layer of so many filters.
         input_quantizer: makes a new quantizer for a layer of so many input channels.
+        signed_input_quantizer: the same with signed codes, where those of ``input_quantizer`` are unsigned: for layers
+            whose input can be negative, if ``binarize`` is asked for it. None where signs are codes already.
         layers: the family of layers that it builds with.
         block: the order of a block's parts: "layer", "pool", "norm", "shortcut", then an activation or none.
         real_layers: which layers stay real: `"first"`, `"last"`; empty means that all are binary. The *input* of the
@@ -96,6 +101,7 @@ class Method:
     two_valued: bool = False
     centring: bool = False
     literal: bool = False
+    signed_input_quantizer: Make | None = None
 
     def __post_init__(self):
         if unknown := set(self.block) - set(PARTS):
@@ -110,6 +116,11 @@ class Method:
         return f"W{self.weight_bits:g}A{self.activation_bits}"
 
     @property
+    def quantizes(self) -> bool:
+        """Whether weights or activations have few values: true of all but the float network."""
+        return self.weight_bits < 32 or self.activation_bits < 32
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether the prescribed loss compares the network with a trained real one."""
         return self.loss not in LABEL_LOSSES
@@ -119,16 +130,25 @@ class Method:
         """The block's activation: "relu", "hardtanh", "rprelu", or None where a sign takes its place."""
         return next((part for part in self.block if part in ("relu", "hardtanh", "rprelu")), None)
 
-    def quantizers(self, inputs: int, outputs: int, *, real_input: bool = False) -> dict[str, Quantizer | None]:
+    def quantizers(
+        self, inputs: int, outputs: int, *, real_input: bool = False, signed_input: bool = False
+    ) -> dict[str, Quantizer | None]:
         """New quantizers for a layer, as arguments of its constructor.
 
         Args:
             inputs, outputs: channels or features.
             real_input: True for a network's first layer, whose input is data.
+            signed_input: True for a layer whose input can be negative and is to have signed codes.
+
+        Raises:
+            ValueError: ``signed_input`` under a method that has no ``signed_input_quantizer``.
         """
+        if signed_input and self.signed_input_quantizer is None:
+            raise ValueError(f"method {self.name} has no signed codes of more than one bit for inputs")
+        make_input = self.signed_input_quantizer if signed_input else self.input_quantizer
         return {
             "weight_quantizer": self.weight_quantizer(outputs),
-            "input_quantizer": None if real_input else self.input_quantizer(inputs),
+            "input_quantizer": None if real_input else make_input(inputs),
         }
 
     def describe(self) -> dict[str, Any]:

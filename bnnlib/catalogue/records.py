@@ -126,6 +126,7 @@ def _lsq(bits: int) -> Method:
     return Method(
         f"lsq-w{bits}a{bits}", f"LSQ, {bits} bits", _LSQ, bits, bits, each(LSQ, bits=bits),
         each(LSQ, bits=bits, unsigned=True), real_layers=ENDS, packable=True,
+        signed_input_quantizer=each(LSQ, bits=bits, batched=True),
     )  # fmt: skip
 
 
@@ -135,7 +136,7 @@ FEW_BITS = [
     _weights_only("dorefa-w2a32", "DoReFa, 2-bit weights", _DOREFA, 2, each(DoReFaWeight)),
     _weights_only("lsq-w2a32", "LSQ, 2-bit weights", _LSQ, 2, each(LSQ)),
     Method("dorefa-w2a2", "DoReFa, 2 bits", _DOREFA, 2, 2, each(DoReFaWeight), each(DoReFaActivation),
-           real_layers=ENDS, packable=True),
+           real_layers=ENDS, packable=True, signed_input_quantizer=each(DoReFaActivation, signed=True)),
     _lsq(2), _lsq(4), _lsq(8),
 ]  # fmt: skip
 

@@ -49,20 +49,34 @@ class RPReLU(nn.Module):
 
     Forward: :math:`\mathrm{PReLU}_\beta(x + b_1) + b_2` (eq. 2, with :math:`\gamma = -b_1, \zeta = b_2`).
 
+    Args:
+        channels: how many.
+        channel_axis: where the channels are, counted from the end, so that it holds with and without a batch axis: -1
+            behind a linear layer, -2 and -3 behind a one- or two-dimensional convolution. ``None`` takes axis 1, or the
+            last of a one- or two-dimensional input.
+        device, dtype: of the parameters, as in torch.
+
     Parameters: ``slope`` β (initially 0.25), ``before`` :math:`b_1` and ``after`` :math:`b_2` (initially 0), each of
     shape (channels,).
+
+    Raises:
+        ValueError: in the forward pass, if the input has another number of channels; ``channel_axis`` is not negative.
 
     Source: Liu et al. 2020, arXiv:2003.03488, sec. 4.2.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, channel_axis: int | None = None, device=None, dtype=None):
         super().__init__()
-        self.slope = nn.Parameter(torch.full((channels,), 0.25))
-        self.before = nn.Parameter(torch.zeros(channels))
-        self.after = nn.Parameter(torch.zeros(channels))
+        if channel_axis is not None and channel_axis >= 0:
+            raise ValueError(f"channel_axis is counted from the end, -1 or below, received {channel_axis}")
+        self.channel_axis = channel_axis
+        like = {"device": device, "dtype": dtype}
+        self.slope = nn.Parameter(torch.full((channels,), 0.25, **like))
+        self.before = nn.Parameter(torch.zeros(channels, **like))
+        self.after = nn.Parameter(torch.zeros(channels, **like))
 
     def forward(self, x: Tensor) -> Tensor:
-        return _ShiftedPReLU.apply(x, self.slope, self.before, self.after)
+        return _ShiftedPReLU.apply(x, self.slope, self.before, self.after, self.channel_axis)
 
     def extra_repr(self) -> str:
         return str(len(self.slope))
@@ -72,19 +86,26 @@ class _ShiftedPReLU(torch.autograd.Function):
     """The formula in one function, which keeps its input only; torch's parts would keep each step of it."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, slope: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, slope: Tensor, before: Tensor, after: Tensor, from_end: int | None) -> Tensor:
         ctx.save_for_backward(x, slope, before, after)
-        shifted = x + over_channels(before, x)
-        negative = shifted.clamp(max=0).mul_(over_channels(slope, x))
-        return shifted.clamp_(min=0).add_(negative).add_(over_channels(after, x))
+        ctx.from_end = from_end
+        shifted = x + over_channels(before, x, from_end)
+        negative = shifted.clamp(max=0).mul_(over_channels(slope, x, from_end))
+        return shifted.clamp_(min=0).add_(negative).add_(over_channels(after, x, from_end))
 
     @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         x, slope, before, after = ctx.saved_tensors
-        axes = [axis for axis in range(x.dim()) if axis != channel_axis(x)]
-        shifted = x + over_channels(before, x)
+        axes = [axis for axis in range(x.dim()) if axis != channel_axis(x, ctx.from_end)]
+        shifted = x + over_channels(before, x, ctx.from_end)
         positive = shifted.sign().clamp_(min=0)
-        of_slope = shifted.clamp_(max=0).mul_(upstream).sum(axes)
-        bent = over_channels(slope, x)
+        of_slope = _over_axes(shifted.clamp_(max=0).mul_(upstream), axes)
+        bent = over_channels(slope, x, ctx.from_end)
         of_x = positive.mul_(1 - bent).add_(bent).mul_(upstream)
-        return of_x, of_slope.to(slope.dtype), of_x.sum(axes).to(before.dtype), upstream.sum(axes).to(after.dtype)
+        of_shifts = (_over_axes(of_x, axes).to(before.dtype), _over_axes(upstream, axes).to(after.dtype))
+        return of_x, of_slope.to(slope.dtype), *of_shifts, None
+
+
+def _over_axes(x: Tensor, axes: list[int]) -> Tensor:
+    """The sum over some axes, over none of them if the list is empty: torch would take that for all."""
+    return x.sum(axes) if axes else x

@@ -2,11 +2,30 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-from bnnlib.catalogue import FIRST_LAST, Method, eight_bit
-from bnnlib.layers import PLAIN, BinLinear, HardTanh, Residual, RPReLU
+from bnnlib.catalogue import FIRST_LAST, Method, eight_bit, takes_eight_bits, why_real
+from bnnlib.layers import PLAIN, BinLinear, HardTanh, LayerFamily, Residual, RPReLU
+
+Place = Literal["first", "last"] | None
+
+
+class _Kinds(NamedTuple):
+    """What differs with the number of dimensions of a map."""
+
+    conv: Callable[[LayerFamily], type[nn.Module]]
+    norm: type[nn.Module]
+    largest: type[nn.Module]
+    average: type[nn.Module]
+    channel_axis: int  # counted from the end
+
+
+_KINDS = {
+    1: _Kinds(lambda family: family.conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, -2),
+    2: _Kinds(lambda family: family.conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, -3),
+}
 
 
 class Builder:
@@ -14,18 +33,21 @@ class Builder:
 
     Args:
         method: the record to obey.
-        depth: how many weighted layers the network has, so that the last one is known.
-        first_last: what a layer that the method keeps real becomes: ``"real"``, or ``"int8"`` (weights and input of 8
-            bits by LSQ), with which all of the network's sums are integers.
+        first_last: what a first or last layer that the method keeps real becomes: ``"real"``, or ``"int8"`` (weights
+            and input of 8 bits by LSQ), with which all of the network's sums are integers.
+
+    The network tells :meth:`conv` and :meth:`linear` which layer is its first (its input is data, real under every
+    method) and its last (no activation follows). :func:`bnnlib.catalogue.why_real` decides what stays real.
+
+    Raises:
+        ValueError: ``first_last`` is neither.
     """
 
-    def __init__(self, method: Method, depth: int, first_last: str = "real"):
+    def __init__(self, method: Method, first_last: str = "real"):
         if first_last not in FIRST_LAST:
             raise ValueError(f"first_last must be one of {', '.join(FIRST_LAST)}, received {first_last!r}")
         self.method = method
-        self.depth = depth
         self.first_last = first_last
-        self._built = 0
 
     def conv(
         self,
@@ -33,71 +55,135 @@ class Builder:
         out_channels: int,
         kernel_size: int = 3,
         *,
+        stride: int = 1,
         padding: int = 1,
+        groups: int = 1,
         pool: bool = False,
+        residual: bool = False,
+        projection: Literal["real", "method"] = "real",
         dimensions: int = 2,
+        place: Place = None,
     ) -> list[nn.Module]:
         """A convolution, halved by max pooling if asked, with its norm, activation and shortcut.
 
-        ``dimensions`` is 2 for images, 1 for sequences. A shortcut that the method asks for is built where input and
-        output have the same number of channels and, but for the pooling, the same size.
+        A shortcut that the method's block has is built where it needs no weights: input and output have the same
+        number of channels and, but for stride and pooling, the same size. Stride and pooling are averages on it.
+
+        Args:
+            in_channels, out_channels, kernel_size, stride, padding, groups: of the convolution.
+            pool: whether max pooling over 2 follows.
+            residual: whether the block has a shortcut of its own: under every method, so that a method's network and
+                its float twin have the same layers. Where channels or size change it is a projection: the averages,
+                then a convolution of kernel 1, then a norm.
+            projection: ``"real"``, or ``"method"`` for a projection quantized like any other layer.
+            dimensions: 2 for images, (N, C, H, W), 1 for sequences, (N, C, L).
+            place: ``"first"``, ``"last"`` or None: where in the network the layer is.
+
+        Returns:
+            The modules in order; the output has (size + 2 padding - kernel) // stride + 1 values along each axis, half
+            as many (rounded down) if pooled.
+
+        Raises:
+            ValueError: ``dimensions``, ``projection`` or ``place`` is none of its values; ``residual`` where the
+                padding doesn't keep the size.
         """
-        layers, arguments = self._next(in_channels, out_channels)
-        kind, norm, largest, average = (
-            (layers.conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
-            if dimensions == 1
-            else (layers.conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
-        )
-        layer = kind(in_channels, out_channels, kernel_size, padding=padding, **arguments)
-        around = None
-        if in_channels == out_channels and 2 * padding == kernel_size - 1:
-            around = average(2) if pool else nn.Identity()
-        return self._block(layer, norm, out_channels, [largest(2)] if pool else [], around)
-
-    def linear(self, in_features: int, out_features: int) -> list[nn.Module]:
-        """A fully connected layer with its norm and, unless it is the last, its activation."""
-        layers, arguments = self._next(in_features, out_features)
-        return self._block(
-            layers.linear(in_features, out_features, **arguments), nn.BatchNorm1d, out_features, [], None
-        )
-
-    def _next(self, inputs: int, outputs: int):
-        """The family and the arguments of the next layer."""
-        self._built += 1
-        place = {1: "first", self.depth: "last"}.get(self._built)
-        arguments = {"bias": not self.method.batch_norm}  # a batch norm's offset makes a bias superfluous
-        real = place in self.method.real_layers
-        if not real and self.method.centring and inputs == 1:
-            warnings.warn(
-                f"layer {self._built} has one input channel and stays real: {self.method.name} centres its weights "
-                "over "
-                "the input channels, which would make them all zero",
-                stacklevel=4,
+        if dimensions not in _KINDS:
+            raise ValueError(f"dimensions must be 1 or 2, received {dimensions!r}")
+        if projection not in ("real", "method"):
+            raise ValueError(f'projection must be "real" or "method", received {projection!r}')
+        kinds = _KINDS[dimensions]
+        same_size = 2 * padding == kernel_size - 1
+        if residual and not same_size:
+            raise ValueError(
+                f"a shortcut needs a padding that keeps the size, (kernel_size - 1) / 2, received kernel_size "
+                f"{kernel_size} and padding {padding}"
             )
-            real = True
-        if not real:
-            return self.method.layers, arguments | self.method.quantizers(inputs, outputs, real_input=place == "first")
-        if self.first_last == "int8" and self.method.weight_bits < 32:
-            arguments |= eight_bit()
-        return PLAIN, arguments
+        shape = (out_channels, in_channels // groups, *(kernel_size,) * dimensions)
+        family, arguments = self._family(shape, place, groups)
+        layer = kinds.conv(family)(
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, **arguments
+        )  # fmt: skip
+        # a stride of s keeps every s-th value, the first included, so the average over s rounds up as well
+        averages = [kinds.average(stride, ceil_mode=True)] if stride > 1 else []
+        averages += [kinds.average(2)] if pool else []
+        around: list[nn.Module] | None = None
+        if residual and (in_channels != out_channels or averages):
+            around = averages + self._projection(in_channels, out_channels, dimensions, projection)
+        elif residual or (same_size and in_channels == out_channels and _takes_codes(layer)):
+            around = averages
+        return self._block(
+            layer, kinds.norm, out_channels, kinds.channel_axis, [kinds.largest(2)] if pool else [],
+            _in_turn(around), place, always=residual,
+        )  # fmt: skip
+
+    def linear(self, in_features: int, out_features: int, *, place: Place = None) -> list[nn.Module]:
+        """A fully connected layer with its norm and, unless it is the last, its activation.
+
+        Args:
+            in_features, out_features: of the layer; the input is (N, in_features).
+            place: ``"first"``, ``"last"`` or None: where in the network the layer is.
+
+        Raises:
+            ValueError: ``place`` is none of these.
+        """
+        family, arguments = self._family((out_features, in_features), place)
+        layer = family.linear(in_features, out_features, **arguments)
+        return self._block(layer, nn.BatchNorm1d, out_features, -1, [], None, place)
+
+    def _family(
+        self, weight_shape: tuple[int, ...], place: Place, groups: int = 1
+    ) -> tuple[LayerFamily, dict[str, Any]]:
+        """The family that a layer of that weight is built from, and the arguments of its constructor."""
+        if place not in ("first", "last", None):
+            raise ValueError(f'place must be "first", "last" or None, received {place!r}')
+        method = self.method
+        arguments = {"bias": not method.batch_norm}  # a batch norm's offset makes a bias superfluous
+        reason = why_real(method, weight_shape, groups=groups, place=place)
+        if reason is None:
+            quantizers = method.quantizers(weight_shape[1] * groups, weight_shape[0], real_input=place == "first")
+            return method.layers, arguments | quantizers
+        if method.quantizes and place not in method.real_layers:
+            warnings.warn(f"a layer with a weight of {tuple(weight_shape)} stays real: {reason}", stacklevel=4)
+        return PLAIN, arguments | (eight_bit() if takes_eight_bits(method, place, self.first_last) else {})
+
+    def _projection(self, in_channels: int, out_channels: int, dimensions: int, projection: str) -> list[nn.Module]:
+        kinds = _KINDS[dimensions]
+        family, arguments = PLAIN, {"bias": not self.method.batch_norm}
+        if projection == "method":
+            family, arguments = self._family((out_channels, in_channels, *(1,) * dimensions), None)
+        norm = [kinds.norm(out_channels)] if self.method.batch_norm else []
+        return [kinds.conv(family)(in_channels, out_channels, 1, **arguments), *norm]
 
     def _block(
-        self, layer: nn.Module, norm: Callable, channels: int, pool: list[nn.Module], around: nn.Module | None
-    ) -> list[nn.Module]:
-        last = self._built == self.depth
+        self, layer: nn.Module, norm: Callable, channels: int, channel_axis: int, pool: list[nn.Module],
+        around: nn.Module | None, place: Place, always: bool = False,
+    ) -> list[nn.Module]:  # fmt: skip
         parts: dict[str, list[nn.Module]] = {
             "layer": [layer],
             "pool": pool,
             "norm": [norm(channels)] if self.method.batch_norm else [],
             "relu": [nn.ReLU(inplace=True)],
             "hardtanh": [HardTanh()],
-            "rprelu": [RPReLU(channels)],
+            "rprelu": [RPReLU(channels, channel_axis=channel_axis)],
         }
+        block = list(self.method.block)
+        if always and "shortcut" not in block:
+            block.insert(block.index("norm") + 1, "shortcut")
         built: list[nn.Module] = []
-        for name in self.method.block:
+        for name in block:
             if name == "shortcut":
-                binary = not isinstance(layer, BinLinear) and layer.input_quantizer.bits is not None
-                built = [Residual(nn.Sequential(*built), around)] if around is not None and binary else built
-            elif not (last and name in ("relu", "hardtanh", "rprelu")):
+                built = [Residual(nn.Sequential(*built), around)] if around is not None else built
+            elif not (place == "last" and name in ("relu", "hardtanh", "rprelu")):
                 built += parts[name]
         return built
+
+
+def _takes_codes(layer: nn.Module) -> bool:
+    return not isinstance(layer, BinLinear) and layer.input_quantizer.bits is not None
+
+
+def _in_turn(modules: list[nn.Module] | None) -> nn.Module | None:
+    """The modules one after another as one module; none of them leaves its input as it is."""
+    if modules is None or len(modules) == 1:
+        return modules[0] if modules else None
+    return nn.Sequential(*modules) if modules else nn.Identity()

@@ -32,14 +32,16 @@ class CompactCNN(nn.Module):
         super().__init__()
         if size < 8:
             raise ValueError(f"size must be at least 8, for three poolings, received {size}")
-        build = Builder(catalogue.get(method), depth=6, first_last=first_last)
+        build = Builder(catalogue.get(method), first_last)
         self.features = nn.Sequential(
-            *build.conv(channels, 32, pool=True),
+            *build.conv(channels, 32, pool=True, place="first"),
             *build.conv(32, 32),
             *build.conv(32, 64, pool=True),
             *build.conv(64, 64, pool=True),
         )
-        self.classifier = nn.Sequential(*build.linear(64 * (size // 8) ** 2, 256), *build.linear(256, classes))
+        self.classifier = nn.Sequential(
+            *build.linear(64 * (size // 8) ** 2, 256), *build.linear(256, classes, place="last")
+        )
         self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 
     def forward(self, x: Tensor) -> Tensor:

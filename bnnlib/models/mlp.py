@@ -37,13 +37,13 @@ class MLP(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), received {dropout}")
-        build = Builder(catalogue.get(method), depth=hidden + 1, first_last=first_last)
+        build = Builder(catalogue.get(method), first_last)
         layers: list[nn.Module] = []
-        for inputs in [features] + [width] * (hidden - 1):
-            layers += build.linear(inputs, width)
+        for inputs, place in [(features, "first")] + [(width, None)] * (hidden - 1):
+            layers += build.linear(inputs, width, place=place)
             if dropout:
                 layers.append(nn.Dropout(dropout))
-        self.layers = nn.Sequential(*layers, *build.linear(width, classes))
+        self.layers = nn.Sequential(*layers, *build.linear(width, classes, place="last"))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(torch.flatten(x, 1))

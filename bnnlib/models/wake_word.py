@@ -31,15 +31,15 @@ class WakeWordCNN(nn.Module):
         super().__init__()
         if kernel_size not in (2, 3):
             raise ValueError(f"kernel_size must be 2 or 3, received {kernel_size!r}")
-        build = Builder(replace(catalogue.get(method), real_layers=frozenset()), depth=3)
+        build = Builder(replace(catalogue.get(method), real_layers=frozenset()))
         self.features = nn.Sequential(
-            *build.conv(1, 32, kernel_size, padding=0, pool=True),
+            *build.conv(1, 32, kernel_size, padding=0, pool=True, place="first"),
             *build.conv(32, 64, kernel_size, padding=0, pool=True),
         )
         height, width = 50, 13
         for _ in range(2):
             height, width = (height - kernel_size + 1) // 2, (width - kernel_size + 1) // 2
-        self.classifier = nn.Sequential(*build.linear(64 * height * width, classes))
+        self.classifier = nn.Sequential(*build.linear(64 * height * width, classes, place="last"))
         self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 
     def forward(self, x: Tensor) -> Tensor:

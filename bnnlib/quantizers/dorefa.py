@@ -70,32 +70,36 @@ class DoReFaWeight(Quantizer):
 
 
 class DoReFaActivation(Quantizer):
-    r"""Activations of k bits in [0, 1].
+    r"""Activations of k bits in [0, 1], or, signed, in [-1, 1].
 
     Forward: :math:`q(x) = Q_k(\mathrm{clip}(x, 0, 1))`, :math:`Q_k(r) = \mathrm{round}((2^k-1)\,r)/(2^k-1)` (eqs. 5,
-    11).
+    11). Signed: :math:`q(x) = \mathrm{round}(L\,\mathrm{clip}(x, -1, 1))/L` with :math:`L = 2^{k-1}-1`. Both round
+    half to even.
 
-    Gradient: straight through inside [0, 1] (its ends included), zero outside.
+    Gradient: straight through inside [0, 1] or [-1, 1] (the ends included), zero outside.
 
-    Parameters: ``bits`` k, 1 to 16. Codes {0, ..., 2^k - 1} with scale 1/(2^k - 1). No trained parameters.
+    Parameters: ``bits`` k, 1 to 16 (signed 2 to 16). Codes {0, ..., 2^k - 1} with scale 1/(2^k - 1); signed
+    {-L, ..., L} with scale 1/L: at 2 bits -1, 0 and 1. ``signed`` is for an input that can be negative. No trained
+    parameters.
 
-    Source: arXiv:1606.06160, sec. 2.5.
+    Source: arXiv:1606.06160, sec. 2.5. The paper's activations stand behind a function bounded to [0, 1] and have no
+    signed form; this one is ours. It gives up one of the 2^k codes, so that zero (padding, most of all) is exact.
     """
 
-    unsigned = True
-
-    def __init__(self, bits: int = 2):
+    def __init__(self, bits: int = 2, *, signed: bool = False):
         super().__init__()
-        if not isinstance(bits, int) or not 1 <= bits <= 16:
-            raise ValueError(f"bits must be a whole number from 1 to 16, received {bits!r}")
-        self.bits = bits
+        least = 2 if signed else 1
+        if not isinstance(bits, int) or not least <= bits <= 16:
+            kind = " for signed codes" if signed else ""
+            raise ValueError(f"bits must be a whole number from {least} to 16{kind}, received {bits!r}")
+        self.bits, self.unsigned = bits, not signed
+        self.low, self.levels = (-1.0, 2 ** (bits - 1) - 1) if signed else (0.0, 2**bits - 1)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        levels = 2**self.bits - 1
-        return x.detach().clamp(0, 1).mul_(levels).round_(), x.new_tensor(1 / levels)
+        return x.detach().clamp(self.low, 1).mul_(self.levels).round_(), x.new_tensor(1 / self.levels)
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
-        return masked_between(upstream, x, 0.0, 1.0)
+        return masked_between(upstream, x, self.low, 1.0)
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}"
+        return f"bits={self.bits}" + ("" if self.unsigned else ", signed")

@@ -123,7 +123,8 @@ class LSQ(Quantizer):
     @torch.no_grad()
     def clamp_step_(self) -> None:
         """Keeps the step size at 1e-12 or above, in place; done at the start of each forward pass in training."""
-        self.step.clamp_(min=LEAST_STEP)
+        # by its data, which autograd doesn't count as a change: a layer that stands in two places clamps twice a pass
+        self.step.data.clamp_(min=LEAST_STEP)
 
     def extra_repr(self) -> str:
         kind = "unsigned" if self.unsigned else "signed"

@@ -87,3 +87,91 @@ def test_a_torch_network_is_counted_too():
     counted = bnnlib.summary(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)), (1, 4, 4))
     assert counted.bytes == 4 * (36 + 4 + 32 + 2)
     assert counted.macs(32) == 36 * 4 + 32
+
+
+class Attending(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, **options), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.attention(x, key=x, value=x)[0])
+
+
+def test_attention_counts_its_projections_and_both_products():
+    # 5 places of 8 values: four projections of 8 x 8, then queries by keys and weights by values, 5 x 5 x 8 each
+    counted = bnnlib.summary(Attending(batch_first=True), (5, 8))
+    row = next(layer for layer in counted.layers if layer.name == "attention")
+    assert row.macs == 4 * 5 * 64 + 2 * 5 * 5 * 8
+    assert counted.macs(32) == row.macs + 5 * 24
+    assert counted.notes == ()
+    longer = bnnlib.summary(Attending(batch_first=True, add_bias_kv=True, add_zero_attn=True), (5, 8))
+    assert next(layer for layer in longer.layers if layer.name == "attention").macs == 4 * 5 * 64 + 2 * 5 * 7 * 8
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "named"),
+    [([nn.Conv3d(1, 2, 3)], (1, 4, 4, 4), "0 (Conv3d)"), ([nn.ConvTranspose2d(1, 2, 3)], (1, 4, 4), "ConvTranspose2d"),
+     ([nn.LSTM(4, 3)], (5, 4), "0 (LSTM)")],
+)  # fmt: skip
+def test_what_is_not_counted_is_said(layers, shape, named):
+    counted = bnnlib.summary(nn.Sequential(*layers), shape)
+    assert named in counted.notes[0]
+    assert "multiply-accumulates are not counted of" in str(counted)
+    assert "multiply-accumulates are not counted of" in counted._repr_html_()
+
+
+def test_a_layer_whose_weight_the_network_reads_itself_is_said_not_to_be_counted():
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(nn.functional.linear(x, self.inner.weight))
+
+    assert bnnlib.summary(Reading(), (4,)).notes == ("multiply-accumulates are not counted of inner (Linear)",)
+
+
+def test_a_layer_that_eval_mode_leaves_out_has_no_work_and_no_note():
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.extra = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.inner(x) + self.extra(x) if self.training else self.inner(x)
+
+    counted = bnnlib.summary(Auxiliary(), (4,))
+    assert counted.macs(32) == 8
+    assert counted.notes == ()
+
+
+def test_shared_layers_and_tied_weights_count_once_and_work_each_time():
+    shared = nn.Linear(4, 4)
+    counted = bnnlib.summary(nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(4, 2)), (4,))
+    assert counted.macs(32) == 2 * 16 + 8
+    assert counted.bytes == 4 * (16 + 4 + 8 + 2)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    assert bnnlib.summary(model, (4,)).bytes == 4 * (16 + 4 + 4)
+
+
+def test_a_shared_convolution_works_at_the_size_of_each_call():
+    conv = nn.Conv2d(1, 1, 3, padding=1)
+    counted = bnnlib.summary(nn.Sequential(conv, nn.MaxPool2d(2), conv), (1, 8, 8))
+    assert counted.macs(32) == 9 * (64 + 16)
+
+
+def test_a_scale_is_folded_only_into_the_norm_that_the_layer_feeds():
+    from bnnlib.layers import BinConv2d
+    from bnnlib.layers.blocks import Residual
+    from bnnlib.quantizers import XnorSign
+
+    def conv():
+        return BinConv2d(4, 4, 1, bias=False, weight_quantizer=XnorSign())
+
+    behind_a_sum = nn.Sequential(Residual(conv(), nn.Identity()), nn.BatchNorm2d(4))
+    assert bnnlib.summary(behind_a_sum, (4, 3, 3)).bytes == 2 + 4 * 4 + 2 * 4 * 4
+    pooled = nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4))
+    assert bnnlib.summary(pooled, (4, 4, 4)).bytes == 2 + 2 * 4 * 4

@@ -8,7 +8,17 @@ import torch
 import bnnlib
 from bnnlib.layers import RPReLU
 from bnnlib.losses import distributional, squared_hinge
-from bnnlib.quantizers import LSQ, DoReFaWeight, IEEActivation, RSign, SwishSign, Ternary, XnorProcedure, XnorSign
+from bnnlib.quantizers import (
+    LSQ,
+    DoReFaActivation,
+    DoReFaWeight,
+    IEEActivation,
+    RSign,
+    SwishSign,
+    Ternary,
+    XnorProcedure,
+    XnorSign,
+)
 
 PROGRESS = 0.3
 SHAPES = [(5, 7), (4, 6, 3), (3, 4, 3, 3)]
@@ -272,6 +282,19 @@ def test_two_bit_dorefa_codes_by_hand():
     codes, scale = DoReFaWeight(2).codes(w)
     assert codes.tolist() == [-3, -1, 3]
     assert scale.item() == pytest.approx(1 / 3)
+
+
+def test_signed_dorefa_activations_by_hand():
+    quantizer = DoReFaActivation(3, signed=True)  # three levels on either side of zero
+    x = torch.tensor([-2.0, -1.0, -0.4, -0.1, 0.0, 0.2, 0.7, 1.0, 3.0], dtype=torch.float64, requires_grad=True)
+    codes, scale = quantizer.codes(x)
+    assert codes.tolist() == [-3, -3, -1, 0, 0, 1, 2, 3, 3]
+    assert scale.item() == pytest.approx(1 / 3)
+    assert torch.equal(quantizer(x), codes * scale)
+    quantizer(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 0]
+    with pytest.raises(ValueError, match="from 2 to 16 for signed codes, received 1"):
+        DoReFaActivation(1, signed=True)
 
 
 def test_ternary_by_hand():

@@ -32,10 +32,10 @@ class WaveNet(nn.Module):
 
     def __init__(self, method="float"):
         super().__init__()
-        build = Builder(catalogue.get(method), depth=3)
+        build = Builder(catalogue.get(method))
         self.layers = nn.Sequential(
-            *build.conv(1, 8, dimensions=1, pool=True), *build.conv(8, 8, dimensions=1, pool=True), nn.Flatten(),
-            *build.linear(64, 3),
+            *build.conv(1, 8, dimensions=1, pool=True, place="first"), *build.conv(8, 8, dimensions=1, pool=True), nn.Flatten(),
+            *build.linear(64, 3, place="last"),
         )  # fmt: skip
 
     def forward(self, x):

@@ -11,6 +11,7 @@ from bnnlib import data, models
 from bnnlib.files import Damaged
 from bnnlib.layers import binary_layers
 from bnnlib.models.blocks import Builder
+from bnnlib.quantizers import RSign
 from bnnlib.training import (
     Observer,
     Settings,
@@ -408,6 +409,8 @@ def test_a_network_starts_from_the_weights_of_its_float_twin(method):
 def test_the_second_of_two_steps_keeps_what_the_first_has_learned(small):
     first = bnnlib.methods["reactnet"].varied(weights="real", loss="cross_entropy")
     result = trained(first, small, Settings(epochs=2, batch_size=50))
+    assert any(isinstance(m, RSign) for m in result.model.modules())  # its activations were binary
+    assert not list(binary_layers(result.model))
     model = models.MLP("reactnet", width=32)
     start_from(model, result.model)
     for name, value in result.model.state_dict().items():
@@ -445,10 +448,10 @@ def test_series_train_as_images_do(method):
     splits = data.Splits(
         "waves", "random waves", ("slow", "middle", "fast"), series(300, 1), series(60, 2), series(90, 3)
     )
-    build = Builder(bnnlib.methods[method], depth=3)
+    build = Builder(bnnlib.methods[method])
     net = nn.Sequential(
-        *build.conv(2, 16, pool=True, dimensions=1), *build.conv(16, 16, pool=True, dimensions=1), nn.Flatten(),
-        *build.linear(16 * 10, 3),
+        *build.conv(2, 16, pool=True, dimensions=1, place="first"), *build.conv(16, 16, pool=True, dimensions=1), nn.Flatten(),
+        *build.linear(16 * 10, 3, place="last"),
     )  # fmt: skip
     result = fit(net, method, splits, Settings(epochs=6, batch_size=30, learning_rate=5e-3, device="cpu"))
     assert result.history.epochs[-1].test_accuracy > 80

@@ -1,0 +1,125 @@
+"""Networks built from a method's block: the studies' own stay as they are; strides, groups and projections."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import bnnlib
+from bnnlib import models
+from bnnlib.layers import QuantizedLayer, Residual, RPReLU, quantized_layers
+from bnnlib.models.blocks import Builder
+
+STRUCTURES = json.loads((Path(__file__).parent / "structures.json").read_text())
+METHODS = ["float", "xnor-operator", "bi-real", "reactnet", "ie-net", "lsq-w2a2"]
+
+
+def lines(net):
+    """A line for each module: name, kind, its own parameters with their shapes."""
+    for name, module in net.named_modules():
+        own = (f"{key}={'x'.join(map(str, p.shape))}" for key, p in module.named_parameters(recurse=False))
+        yield " ".join([name or "(root)", type(module).__name__, *own])
+
+
+@pytest.mark.parametrize("name", list(bnnlib.methods))
+@pytest.mark.parametrize("model", list(models.MODELS))
+def test_the_networks_of_stored_results_are_built_as_they_were(model, name):
+    stored = next(each["modules"] for each in STRUCTURES[model] if name in each["methods"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(lines(models.build(model, name))) == stored
+
+
+class Small(nn.Module):
+    """Stride 2, groups, pooling and projections, in one or two dimensions."""
+
+    def __init__(self, method, dimensions):
+        super().__init__()
+        build, options = Builder(bnnlib.methods[method]), {"dimensions": dimensions}
+        self.features = nn.Sequential(
+            *build.conv(3, 8, 5, padding=2, place="first", **options),
+            *build.conv(8, 16, stride=2, residual=True, **options),
+            *build.conv(16, 16, groups=4, residual=True, **options),
+            *build.conv(16, 16, stride=2, pool=True, residual=True, **options),
+            *build.conv(16, 24, residual=True, projection="method", **options),
+        )
+        self.pool = nn.AdaptiveAvgPool1d(1) if dimensions == 1 else nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(*build.linear(24, 5, place="last"))
+
+    def forward(self, x):
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def inputs(dimensions, count=6):
+    return torch.randn(count, 3, *(17,) * dimensions)  # odd, so that strides and averages must round alike
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_strides_groups_and_projections_run_and_train_under_a_method(name, dimensions):
+    torch.manual_seed(0)
+    net, method = Small(name, dimensions), bnnlib.methods[name]
+    method.on_epoch(net, 0.0)
+    method.before_forward(net)
+    x = inputs(dimensions)
+    assert net.features(x).shape == (6, 24, *(2,) * dimensions)  # 17 -> 9 by stride, -> 5 by stride, -> 2 by pooling
+    net(x).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_residual_network_and_its_float_twin_have_the_same_layers(name, dimensions):
+    def shapes(net):
+        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.modules.batchnorm._BatchNorm)
+        return [[p.shape for p in (m.weight, m.bias) if p is not None] for m in net.modules() if isinstance(m, kinds)]
+
+    assert shapes(Small(name, dimensions)) == shapes(Small("float", dimensions))
+    assert sum(isinstance(m, Residual) for m in Small(name, dimensions).modules()) == 4
+
+
+def test_projections_are_real_unless_the_method_is_to_have_them():
+    net = Small("bi-real", 2)
+    quantized = [name for name, _ in quantized_layers(net)]
+    assert [name for name in quantized if "shortcut" in name] == ["features.5.shortcut.0"]
+    real = [n for n, m in net.named_modules() if isinstance(m, QuantizedLayer) and n not in quantized]
+    assert real == ["features.0", "features.2.shortcut.1", "features.4.shortcut.2", "classifier.0"]
+
+
+def test_a_stride_is_averaged_on_a_shortcut_without_weights():
+    (block,) = Builder(bnnlib.methods["bi-real"]).conv(4, 4, stride=2)
+    nn.init.zeros_(block.body[1].weight)  # the norm's: only the shortcut is left
+    x = torch.arange(5.0).repeat(1, 4, 5, 1)
+    assert block(x)[0, 0, 0].tolist() == [0.5, 2.5, 4.0]
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_activations_with_parameters_know_where_the_channels_are(dimensions):
+    found = [m for m in Small("reactnet", dimensions).modules() if isinstance(m, RPReLU)]
+    assert {m.channel_axis for m in found} == {-1 - dimensions}
+    net = models.MLP("reactnet", width=8).eval()
+    assert next(m for m in net.modules() if isinstance(m, RPReLU)).channel_axis == -1
+
+
+def test_depthwise_layers_stay_real_by_the_rules_that_binarize_has():
+    with pytest.warns(UserWarning, match="depthwise: a filter sees one channel only"):
+        layer, *_ = Builder(bnnlib.methods["bi-real"]).conv(8, 8, groups=8)
+    converted = bnnlib.binarize(nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3),
+                                              nn.Conv2d(8, 8, 3)), "bi-real")  # fmt: skip
+    assert layer.weight_quantizer.bits is None
+    assert converted.conversion.names("kept real") == ["0", "1", "3"]
+
+
+def test_wrong_arguments_are_named():
+    build = Builder(bnnlib.methods["bi-real"])
+    with pytest.raises(ValueError, match="dimensions must be 1 or 2, received 3"):
+        build.conv(4, 4, dimensions=3)
+    with pytest.raises(ValueError, match="received kernel_size 3 and padding 0"):
+        build.conv(4, 4, padding=0, residual=True)
+    with pytest.raises(ValueError, match='projection must be "real" or "method", received True'):
+        build.conv(4, 8, residual=True, projection=True)
+    with pytest.raises(ValueError, match='place must be "first", "last" or None, received 1'):
+        build.linear(4, 4, place=1)
