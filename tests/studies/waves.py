@@ -34,7 +34,8 @@ class WaveNet(nn.Module):
         super().__init__()
         build = Builder(catalogue.get(method))
         self.layers = nn.Sequential(
-            *build.conv(1, 8, dimensions=1, pool=True, place="first"), *build.conv(8, 8, dimensions=1, pool=True), nn.Flatten(),
+            *build.conv(1, 8, dimensions=1, pool=True, place="first"),
+            *build.conv(8, 8, dimensions=1, pool=True), nn.Flatten(),
             *build.linear(64, 3, place="last"),
         )  # fmt: skip
 

@@ -450,7 +450,8 @@ def test_series_train_as_images_do(method):
     )
     build = Builder(bnnlib.methods[method])
     net = nn.Sequential(
-        *build.conv(2, 16, pool=True, dimensions=1, place="first"), *build.conv(16, 16, pool=True, dimensions=1), nn.Flatten(),
+        *build.conv(2, 16, pool=True, dimensions=1, place="first"),
+        *build.conv(16, 16, pool=True, dimensions=1), nn.Flatten(),
         *build.linear(16 * 10, 3, place="last"),
     )  # fmt: skip
     result = fit(net, method, splits, Settings(epochs=6, batch_size=30, learning_rate=5e-3, device="cpu"))
