@@ -108,7 +108,7 @@ class ResultsStore:
                     "dataset": described["dataset"],
                     **options,
                     **kept["settings"],
-                    **kept["figures"],
+                    **_numbers(kept["figures"]),
                     **kept["provenance"],
                 }
             )
@@ -116,7 +116,7 @@ class ResultsStore:
 
     def epochs(self) -> pd.DataFrame:
         """The epochs of the finished runs, a row each, with the column ``run``."""
-        tables = [pd.DataFrame({"run": run_id, **self.run(run_id)["epochs"]}) for run_id in self.finished()]
+        tables = [pd.DataFrame({"run": run_id, **_numbers(self.run(run_id)["epochs"])}) for run_id in self.finished()]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def outputs(self, run_id: str) -> dict[str, np.ndarray]:
@@ -156,6 +156,18 @@ def save_weights(path: Path, state: Mapping[str, Any]) -> None:
 
     contiguous = {name: value.contiguous() for name, value in state.items()}
     replaced(path, lambda partial: save_file(contiguous, partial))
+
+
+def _numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures, or columns of them, with NaN where JSON has null."""
+
+    def number(value: Any) -> Any:
+        return np.nan if value is None else value
+
+    return {
+        name: [number(v) for v in value] if isinstance(value, list) else number(value)
+        for name, value in columns.items()
+    }
 
 
 def _flat(text: str) -> str:

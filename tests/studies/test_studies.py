@@ -195,6 +195,7 @@ def test_every_stored_row_resolves(study):
     wanted = {run.id: run for run in study.runs}
     assert set(store.finished()) == set(wanted)
     runs, epochs = store.runs(), store.epochs()
+    assert {epochs[name].dtype.kind for name in ("train_loss", "flips", "test_accuracy")} == {"f"}  # to be drawn
     for run_id, run in wanted.items():
         kept = store.run(run_id)
         assert kept["description"] == run.describe()
