@@ -172,8 +172,7 @@ def study_run(
 
     study, module = studies.find(name)
     store = studies.store_of(study, results)
-    todo = studies.unfinished(study, store, work)
-    todo = [run for run in study.runs if run.id in todo and (only is None or run.id in only)]
+    todo = studies.unfinished(study, store, work, only)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -183,7 +182,7 @@ def study_run(
     )
     epochs = {run.id: run.settings.epochs for run in study.runs}
     with Progress(*columns, console=console, speed_estimate_period=3600) as progress:
-        whole = progress.add_task(f"{study.name}, epochs", total=sum(epochs[run.id] for run in todo))
+        whole = progress.add_task(f"{study.name}, epochs", total=sum(epochs[run_id] for run_id in todo))
         seen: dict[str, int] = {}
 
         def on_epoch(run_id: str, epoch: int, of: int, validation: float) -> None:

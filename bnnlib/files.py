@@ -18,12 +18,13 @@ class Damaged(ValueError):
     """A file is not what was written; the message names it and says what to do."""
 
 
-def replaced(path: Path, write: Callable[[Path], object]) -> None:
+def replaced(path: Path, write: Callable[[Path], object], size: int = 0) -> None:
     """Writes a file beside its place and moves it there in one step; the old one stays if writing fails.
 
     Args:
         path: where the file belongs; missing folders are made.
         write: writes the file to the path it is given.
+        size: bytes that the file will have, where that is known beforehand.
 
     Raises:
         OSError: it could not be written; of a full disk the message says how much was needed and how much is free.
@@ -42,8 +43,9 @@ def replaced(path: Path, write: Callable[[Path], object]) -> None:
             free = shutil.disk_usage(path.parent).free
             raise OSError(
                 error.errno,
-                f"no space left for {path}: more than {written / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are "
-                f"free in {path.parent}. What stood there before is unharmed; make room and run the same command again",
+                f"no space left for {path}: {size or written:,} bytes {'or more ' * (not size)}are needed, "
+                f"{free:,} are free in {path.parent}. What was there before is unharmed; make room and run the same "
+                "command again",
             ) from error
         raise
 

@@ -121,7 +121,11 @@ class Graph:
         if _passes(node) or node.function in _JOINING:
             return self.sources_of_non_negative(node.input)
         if node.function in _SUMS:
+            if node.options.get("alpha", 1) < 0:
+                return None
             return self.sources_of_non_negative([node.input, node.argument(1, "other")])
+        if node.function in _QUOTIENTS and isinstance(node.argument(1, "other"), (int, float)):
+            return self.sources_of_non_negative(node.input) if node.argument(1, "other") > 0 else None
         return None
 
     def parts(self, value: Any) -> list[Any]:
@@ -161,6 +165,8 @@ class Graph:
             if axis is None and (behind := self.channels(value.input)) is not None:
                 axis = behind.axis  # one-dimensional norms stand behind linear layers and behind convolutions
             return Channels(module.num_features, axis, module)
+        if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
+            return self.channels(value.input)
         if isinstance(module, nn.LayerNorm):
             return Channels(module.normalized_shape[-1], -1, module)
         if isinstance(module, _KEEPS_CHANNELS):
@@ -250,13 +256,15 @@ _RECTIFYING_MODULES = (nn.ReLU, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.Soft
 _ROOTS_AND_LOGS = _spellings("sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow")
 _JOINING = _spellings("cat", "concat", "concatenate", "stack", "hstack", "vstack")
 _PRODUCTS = _spellings("mul", "multiply") | {operator.imul}
+_QUOTIENTS, _THRESHOLDS = _spellings("div", "divide", "true_divide", "truediv"), _spellings("threshold")
 _SUMS = _PRODUCTS | _spellings("add") | {operator.iadd}
 # what hands on values as they are, or means and sums of them
 _PASSING = _spellings(
     "getitem", "flatten", "unflatten", "view", "reshape", "transpose", "permute", "swapaxes", "movedim", "t",
     "contiguous", "clone", "detach", "squeeze", "unsqueeze", "expand", "repeat", "chunk", "split", "unbind", "narrow",
-    "roll", "mean", "sum", "amax", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "dropout", "dropout1d", "dropout2d",
+    "roll", "flip", "mean", "sum", "max", "amax", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "dropout", "dropout1d", "dropout2d",
     "interpolate", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "float", "half", "double", "bfloat16", "to",
 )  # fmt: skip
 _POOLINGS = (
@@ -290,6 +298,9 @@ def _makes_non_negative(node: Node) -> bool:
     if node.function in _CLAMPS or node.function in _HARD_TANH:
         low = node.argument(1, "min_val" if node.function in _HARD_TANH else "min")
         return isinstance(low, (int, float)) and low >= 0
+    if node.function in _THRESHOLDS:
+        ends = (node.argument(1, "threshold"), node.argument(2, "value"))
+        return all(isinstance(end, (int, float)) and end >= 0 for end in ends)
     if node.function in _POWERS:
         exponent = node.argument(1, "exponent")
         return isinstance(exponent, (int, float)) and exponent % 2 == 0

@@ -164,3 +164,17 @@ def test_the_rules_by_which_a_layer_stays_real():
     assert "a single weight" in catalogue.why_real(twn, (8, 1, 1, 1))
     assert "padding_mode 'reflect'" in catalogue.why_real(port, shape, padding_mode="reflect")
     assert catalogue.why_real(bireal, shape, padding_mode="reflect") is None
+
+
+def test_hooks_have_names():
+    with pytest.raises(TypeError, match="a hook must be a function with a name"):
+        Hooks(lambda model: None)
+
+
+def test_real_weights_are_the_only_change_of_a_first_step():
+    first = bnnlib.methods["xnor-port"].varied(weights="real")
+    assert [hook.__name__ for hook in first.before_forward] == ["clamp_norm_scales"]
+    assert (first.weight_bits, first.activation_bits, first.centring) == (32, 1, False)
+    assert not bnnlib.methods["binaryconnect-stochastic"].varied(weights="real").stochastic
+    with pytest.raises(ValueError, match="xnor-operator has no weights to vary"):
+        bnnlib.methods["xnor-operator"].varied(weights="real")

@@ -587,3 +587,14 @@ def test_padding_with_ones_is_refused_where_maps_are_not_binary(method, inputs):
         bnnlib.binarize(small(), method, pad_value=1)
     with pytest.raises(ValueError, match="pad_value must be -1, 0 or 1, received 2"):
         bnnlib.binarize(small(), "bi-real", pad_value=2)
+
+
+def test_rprelu_behind_a_norm_over_whole_maps_has_the_channels_of_the_layer():
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.LayerNorm([8, 6, 6]), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 2, 1),
+    )  # fmt: skip
+    mine = bnnlib.binarize(net, "reactnet")
+    assert mine(torch.randn(2, 1, 6, 6)).shape == (2, 2, 6, 6)
+    activation = next(m for m in mine.modules() if isinstance(m, RPReLU))
+    assert len(activation.slope) == 8

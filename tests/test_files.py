@@ -17,9 +17,11 @@ def test_writing_into_place_is_all_or_nothing(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(
-        OSError, match=r"no space left for .*file\.txt: more than 1\.2 MB are needed, .* are free"
+        OSError, match=r"no space left for .*file\.txt: 1,200,000 bytes or more are needed, [\d,]+ are free"
     ):
         replaced(path, fail)
+    with pytest.raises(OSError, match="5,000,000 bytes are needed"):
+        replaced(path, fail, size=5_000_000)
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
     assert path.read_text() == "old"
 

@@ -16,9 +16,19 @@ LEAST_NORM_SCALE = 0.01  # of the port's MNIST and CIFAR networks
 
 
 class Hooks(tuple[Hook, ...]):
-    """What is done at one moment of training: called in turn, with the same arguments. Empty does nothing."""
+    """What is done at one moment of training: called in turn, with the same arguments. Empty does nothing.
+
+    Args:
+        hooks: functions with names: a method is described, and its results are filed, by them.
+
+    Raises:
+        TypeError: a hook is a lambda or something else without a name.
+    """
 
     def __new__(cls, *hooks: Hook) -> "Hooks":
+        for hook in hooks:
+            if getattr(hook, "__name__", "<lambda>") == "<lambda>":
+                raise TypeError(f"a hook must be a function with a name (def ...), received {hook!r}")
         return super().__new__(cls, hooks)
 
     def __call__(self, model: nn.Module, *arguments: Any) -> None:

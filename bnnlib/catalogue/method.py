@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from bnnlib.catalogue.hooks import Hooks, clip_latent, set_progress
+from bnnlib.catalogue.hooks import Hooks, centre_weights, clip_latent, set_progress
 from bnnlib.layers import OPERATOR, PLAIN, LayerFamily
 from bnnlib.losses import LABEL_LOSSES, LOSSES
 from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
@@ -192,7 +192,9 @@ class Method:
             elif key == "loss" and value not in LOSSES:
                 raise ValueError(f"no loss {value!r}; known: {', '.join(LOSSES)}")
             elif key == "weights" and value == "real" and self.layers is not OPERATOR:
-                made |= {"weight_quantizer": _real, "weight_bits": 32, "before_forward": Hooks(), "centring": False}
+                made |= {"weight_quantizer": _real, "weight_bits": 32}
+                made |= {"before_forward": self.before_forward.without(centre_weights), "centring": False}
+                made |= dict.fromkeys(("stochastic", "packable", "idempotent", "two_valued"), False)
             elif key in ("batch_norm", "loss"):
                 made[key] = value
             else:

@@ -124,9 +124,7 @@ def binarize(
     elif method.activation_bits < 32 and graph is None:
         if signs and binary:
             done.rows += mend_untraced(model, next(iter(binary)), method)
-            untraced += (
-                ", so every ReLU module in it was taken for one that feeds a sign; a functional one is not seen"
-            )
+            untraced += ", so every ReLU module in it was taken for one that feeds a sign; a functional one is not seen"
         done.rows.append(("", type(model).__name__, "note", untraced))
         warned.append(untraced)
     for layer in layers:

@@ -112,8 +112,8 @@ def load_images(
     held_out = round(len(whole) * VALIDATION_SHARE)
     train = whole[order[held_out:]]
     if train_size is not None:
-        if not 1 <= train_size <= len(train):
-            raise ValueError(f"train_size must lie in 1..{len(train)}, received {train_size}")
+        if type(train_size) is not int or not 1 <= train_size <= len(train):
+            raise ValueError(f"train_size must be a whole number in 1..{len(train)}, received {train_size!r}")
         train = train[:train_size]
     if augment != "none":
         train = replace(train, augment=ShiftFlip(MAX_SHIFT if "shift" in augment else 0, "flip" in augment))

@@ -7,13 +7,13 @@ from typing import Any, Literal, Protocol
 from bnnlib.data import images
 from bnnlib.data.splits import Splits
 
-__all__ = ["CLASSES", "LOADERS", "PROFILES", "Loader", "load"]
+__all__ = ["CLASSES", "LOADERS", "PROFILES", "Loader", "load", "options_of"]
 
 PROFILES = ("quick", "full")
 
 
 class Loader(Protocol):
-    """Makes a data set's splits. Its further keyword arguments are the data set's options."""
+    """Makes a data set's splits. Its further arguments, by name only and with defaults, are the data set's options."""
 
     def __call__(self, profile: str, *, test: bool = True, progress: bool = False, **options: Any) -> Splits: ...
 
@@ -60,6 +60,8 @@ def load(
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """The options of a data set with their defaults."""
+    """The options of a data set with their defaults; none are known of one that is not in ``LOADERS``."""
+    if name not in LOADERS:
+        return {}
     parameters = inspect.signature(LOADERS[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("test", "progress")}

@@ -58,6 +58,12 @@ class TensorSplit:
     prepare: Callable[[Tensor], Tensor] = Tensor.float
     augment: Callable[[Tensor, Generator], Tensor] | None = None
 
+    def __post_init__(self):
+        if len(self.values) != len(self.labels):
+            raise ValueError(
+                f"a split needs a label for each value, received {len(self.values)} and {len(self.labels)}"
+            )
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -70,7 +76,9 @@ class TensorSplit:
         values = self.values[index]
         if self.augment is not None and draw is not None:
             values = self.augment(values, draw)
-        return self.prepare(values)
+        inputs = self.prepare(values)
+        shared = inputs.untyped_storage().data_ptr() == self.values.untyped_storage().data_ptr()
+        return inputs.clone() if shared else inputs  # a network may work in place
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Splits:
         test: judged once; None where no one should look at it.
 
     Raises:
-        ValueError: a split's parts have different lengths, or a label is no class.
+        ValueError: a split is empty, its parts have different lengths, or a label is no class.
     """
 
     name: str
@@ -100,11 +108,13 @@ class Splits:
             split = getattr(self, part)
             if split is None:
                 continue
+            if not len(split):
+                raise ValueError(f"{self.name}, {part}: a split without samples; give at least one")
             for name in ("ids", "groups"):
                 values = getattr(split, name)
                 if values is not None and len(values) != len(split):
                     raise ValueError(f"{self.name}, {part}: {len(split)} labels but {len(values)} {name}")
-            if len(split) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < len(self.classes):
+            if not 0 <= int(split.labels.min()) <= int(split.labels.max()) < len(self.classes):
                 raise ValueError(
                     f"{self.name}, {part}: labels of {len(self.classes)} classes must lie in "
                     f"0..{len(self.classes) - 1}, received {int(split.labels.min())}..{int(split.labels.max())}"

@@ -1,5 +1,6 @@
 """The networks of the studies. Each takes a method and builds itself from it; `float` is a method too."""
 
+import inspect
 from typing import Any
 
 from torch import nn
@@ -8,9 +9,15 @@ from bnnlib.models.compact_cnn import CompactCNN
 from bnnlib.models.mlp import MLP
 from bnnlib.models.wake_word import WakeWordCNN
 
-__all__ = ["MLP", "MODELS", "CompactCNN", "WakeWordCNN", "build"]
+__all__ = ["MLP", "MODELS", "CompactCNN", "WakeWordCNN", "build", "options_of"]
 
 MODELS: dict[str, type[nn.Module]] = {"compact-cnn": CompactCNN, "mlp": MLP, "wake-word": WakeWordCNN}
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a network with their defaults; none are known of one that is not in ``MODELS``."""
+    parameters = inspect.signature(MODELS[name]).parameters.values() if name in MODELS else ()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def build(name: str, method, **options: Any) -> nn.Module:

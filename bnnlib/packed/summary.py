@@ -248,9 +248,7 @@ def _attention_macs(module: nn.MultiheadAttention, query: torch.Tensor, key: tor
     return projections + 2 * queries * attended * width
 
 
-def _notes(
-    owners: list[tuple[str, nn.Module]], work: dict[str, _Work], graph: Graph | None
-) -> tuple[str, ...]:
+def _notes(owners: list[tuple[str, nn.Module]], work: dict[str, _Work], graph: Graph | None) -> tuple[str, ...]:
     attentions = [name for name, module in owners if isinstance(module, nn.MultiheadAttention)]
 
     def uncounted(name: str, module: nn.Module) -> bool:

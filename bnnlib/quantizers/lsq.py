@@ -128,4 +128,5 @@ class LSQ(Quantizer):
 
     def extra_repr(self) -> str:
         kind = "unsigned" if self.unsigned else "signed"
-        return f"{self.bits} bits, {kind}, gradient_scale={self.gradient_scale!r}, edges={self.edges!r}"
+        batched = f", batched={self.batched}" if self.batched != self.unsigned else ""
+        return f"{self.bits} bits, {kind}, gradient_scale={self.gradient_scale!r}, edges={self.edges!r}{batched}"

@@ -7,10 +7,11 @@ worker that died has left: its checkpoint lies in the work folder, which all wor
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 
 import torch
@@ -41,7 +42,7 @@ def execute(
     workers: int = 1,
     threads: int = 1,
     only: Iterable[str] | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     scheduler: str | None = None,
     module: Path | None = None,
     on_epoch: EpochCallback | None = None,
@@ -52,12 +53,17 @@ def execute(
 
     Finished runs are skipped, interrupted ones go on from their checkpoint, one that fails does not stop the others,
     one whose worker dies is handed out again. Another process may run the same study at the same time: each run is
-    done once. An interrupt ends the workers of this machine within seconds.
+    done once. An interrupt ends the workers of this machine within seconds, those of another scheduler after the
+    epoch that they are in.
 
     Args:
+        study: what to run.
+        store: where results go.
+        work: folder for checkpoints, and for weights that other runs need.
         workers: processes on this machine, each with a run of its own; not used with ``scheduler``.
         threads: of each run; part of what makes it repeatable.
         only: ids of the runs to do (and what they need); all by default.
+        device: where all of them are trained; by default where each one's settings say.
         scheduler: the address of a running Dask scheduler whose workers share ``store`` and ``work`` with this process.
         module: a Python file that workers import before the first run, for data sets and models of one's own.
         on_epoch: called with (run id, epoch, epochs, validation accuracy in percent).
@@ -70,91 +76,88 @@ def execute(
     Raises:
         StudyFailed: at the end, if runs failed.
         ValueError: ``only`` names a run that the study doesn't have.
-        DataNotFound, OSError: before the first run, if its data or its folders are not to be had.
+        DataNotFound, OSError: before the first run, if its data is not there or its folders cannot be written.
     """
-    by_id = {run.id: run.on(device) for run in in_order(study)}
-    if only is not None and (unknown := set(only) - set(by_id)):
+    work, only = Path(work).absolute(), None if only is None else set(only)
+    by_id = {run.id: run if device is None else run.on(device) for run in in_order(study)}
+    if only is not None and (unknown := only - set(by_id)):
         raise ValueError(f"study {study.name} has no run {', '.join(sorted(unknown))}; known: {', '.join(by_id)}")
-    todo = _wanted(study, unfinished(study, store, work), only)
+    todo = unfinished(study, store, work, only)
     if not todo:
         return []
     for folder in (store.folder, work / study.name):
         probe(folder)
         sweep(folder)
-    store, work = ResultsStore(store.folder.absolute(), store.only), Path(work).absolute()
+    store = ResultsStore(store.folder.absolute(), store.only)
+    stop = work / study.name / f".stop-{uuid.uuid4().hex}.partial"  # swept later, as any other partial file
     news: SimpleQueue[tuple] = SimpleQueue()
     failures: dict[str, str] = {}
     done: list[str] = []
+    asleep: dict[str, float] = {}  # runs that another process is at, and until when they are left alone
 
-    def tell() -> None:
-        while True:
-            try:
-                run_id, *figures = news.get_nowait()
-            except Empty:
-                return
-            if on_epoch is not None:
+    def told() -> None:
+        """Passes on the epochs that workers have told."""
+        while not news.empty():
+            run_id, *figures = news.get()
+            if on_epoch is not None and run_id in by_id:  # another study may share the scheduler
                 on_epoch(run_id, *figures)
 
-    with _client(scheduler, min(workers, len(todo))) as client:
+    def ended(run_id: str, error: str | None) -> None:
+        if error is not None:
+            failures[run_id] = error
+        told()
+        if on_run is not None:
+            on_run(run_id, error)
+
+    with _client(scheduler, min(workers, len(todo))) as client, _stopping(stop):
         if on_cluster is not None:
             on_cluster(client.dashboard_link)
         if module is not None:
             client.upload_file(str(module))
         client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
         client.submit(_ready, study, [by_id[run_id] for run_id in todo], store, work, pure=False).result()
-        waiting, running, asleep = list(todo), {}, dict[str, float]()
+        waiting, running = list(todo), {}
         while waiting or running:
             for run_id in list(waiting):
                 needs = {needed.id for needed in by_id[run_id].needs}
                 if failed := needs & set(failures):
                     waiting.remove(run_id)
-                    failures[run_id] = f"it needs {', '.join(sorted(failed))}, which failed"
-                    if on_run is not None:
-                        on_run(run_id, failures[run_id])
-                elif not needs & {*waiting, *running} and asleep.get(run_id, 0) <= time.monotonic():
-                    waiting.remove(run_id)
-                    running[run_id] = client.submit(
-                        _on_worker,
-                        study,
-                        by_id[run_id],
-                        store,
-                        work,
-                        threads,
-                        pure=False,
-                        key=f"{run_id}-{time.time()}",
-                    )
-            time.sleep(0.05)
-            tell()
-            for run_id, future in list(running.items()):
-                if not future.done():
+                    ended(run_id, f"it needs {', '.join(sorted(failed))}, which failed")
                     continue
+                ready = not needs & {*waiting, *running} and asleep.get(run_id, 0) <= time.monotonic()
+                # no more than there are workers: one that dies would be blamed for what is queued on it, too
+                if ready and len(running) < max(1, sum(client.nthreads().values())):
+                    waiting.remove(run_id)
+                    task = (study, by_id[run_id], store, work, threads, stop)
+                    running[run_id] = client.submit(_on_worker, *task, pure=False, key=f"{run_id}-{time.time()}")
+            time.sleep(0.1)
+            told()
+            for run_id, future in [each for each in running.items() if each[1].done()]:
                 del running[run_id]
                 error = future.exception() if future.status == "error" else None
                 if isinstance(error, RunBusy):  # in the end the other process has done it
                     waiting.append(run_id)
                     asleep[run_id] = time.monotonic() + BUSY_SECONDS
-                    continue
-                if error is not None or future.status != "finished":
-                    failures[run_id] = _told(error) if error else f"its task was {future.status}"
-                elif future.result():
-                    done.append(run_id)
-                tell()
-                if on_run is not None:
-                    on_run(run_id, failures.get(run_id))
+                elif error is not None or future.status != "finished":
+                    ended(run_id, f"{type(error).__name__}: {error}" if error else f"its task was {future.status}")
+                else:
+                    if future.result():
+                        done.append(run_id)
+                    ended(run_id, None)
     if failures:
-        told = "; ".join(f"{run_id}: {error}" for run_id, error in failures.items())
-        raise StudyFailed(f"{len(failures)} of {len(todo)} runs of {study.name} failed, the others are stored. {told}")
+        each = "; ".join(f"{run_id}: {error}" for run_id, error in failures.items())
+        raise StudyFailed(f"{len(failures)} of {len(todo)} runs of {study.name} failed, the others are stored. {each}")
     return done
 
 
-def _wanted(study: Study, todo: list[str], only: Iterable[str] | None) -> list[str]:
-    """Of the unfinished runs those asked for and what they need, each behind what it needs."""
-    chosen = set(todo) if only is None else set(only) & set(todo)
-    ordered = in_order(study)
-    for run in reversed(ordered):
-        if run.id in chosen:
-            chosen |= {needed.id for needed in run.needs} & set(todo)
-    return [run.id for run in ordered if run.id in chosen]
+@contextmanager
+def _stopping(stop: Path) -> Iterator[None]:
+    """Leaves the file that tells workers to stop if the context is left by an interrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop.touch()
+        raise
 
 
 @contextmanager
@@ -191,10 +194,6 @@ def _client(scheduler: str | None, workers: int) -> Iterator:
             yield client
 
 
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
 def _ready(study: Study, runs: list[Run], store: ResultsStore, work: Path) -> None:
     """On a worker, before the first run: is the data there, and can results be written?"""
     commit()  # of the code that was loaded
@@ -208,13 +207,23 @@ def _ready(study: Study, runs: list[Run], store: ResultsStore, work: Path) -> No
 _ONE_AT_A_TIME = threading.Lock()  # torch's generator and thread count are the process's
 
 
-def _on_worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int) -> bool:
+class _Stopped(RuntimeError):
+    """The process that asked for the runs was interrupted."""
+
+
+def _on_worker(study: Study, run: Run, store: ResultsStore, work: Path, threads: int, stop: Path) -> bool:
     """The body of a task; True if it did the run, False if it found it finished."""
     from distributed import get_worker
 
     worker = get_worker()
+
+    def tell(*figures) -> None:
+        worker.log_event(TOPIC, figures)
+        if stop.exists():
+            raise _Stopped("the study was interrupted")
+
     with _ONE_AT_A_TIME:
-        before = run.id in unfinished(study, store, work)
+        before = run.id in unfinished(study, store, work, [run.id])
         torch.set_num_threads(threads)
-        run_one(study, run, store, work, on_epoch=lambda *figures: worker.log_event(TOPIC, figures))
+        run_one(study, run, store, work, on_epoch=tell)
     return before

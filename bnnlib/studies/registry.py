@@ -40,8 +40,13 @@ def find(name: str) -> tuple[Study, Path | None]:
         raise ValueError(
             f"no file {name}; a study is a name ({', '.join(STUDIES)}) or a Python file that defines STUDY"
         )
+    there = sys.modules.get(path.stem)
+    known = importlib.util.find_spec(path.stem) if there is None else there
+    if known is not None and not getattr(there, "is_a_study_file", False):
+        raise ValueError(f"{name} has the name of a Python module, {path.stem}, which workers import: rename the file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
+    module.is_a_study_file = True
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     study = getattr(module, "STUDY", None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bnnlib import catalogue, models
+from bnnlib import catalogue, data, models
 from bnnlib.catalogue import Method
 from bnnlib.training import Settings, seeded
 
@@ -79,8 +79,8 @@ class Run:
         }
         optional = {
             "profile": self.profile if self.profile != "full" else "",
-            "data_options": dict(self.data_options),
-            "model_options": dict(self.model_options),
+            "data_options": _unlike(self.data_options, data.options_of(self.dataset)),
+            "model_options": _unlike(self.model_options, models.options_of(self.model)),
             "teacher": self.teacher.id if self.teacher else "",
             "start": self.start.id if self.start else "",
         }
@@ -96,8 +96,17 @@ class Run:
         return models.build(self.model, self.build_method(), **self.model_options)
 
     def on(self, device: str) -> "Run":
-        """The same run on another device."""
+        """The same run on another device, which is no part of its id.
+
+        Args:
+            device: as in :class:`~bnnlib.training.Settings`.
+        """
         return replace(self, settings=replace(self.settings, device=device))
+
+
+def _unlike(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from their defaults."""
+    return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One run of a study, from its description to stored results, wherever it is called."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,9 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
     """Trains one run, or what is left of it, and stores its results. A finished run is left as it is.
 
     Args:
+        study: to which the run belongs.
+        run: what to train.
+        store: where its results go.
         work: folder for the checkpoint while the run is unfinished, and for the weights that other runs need.
         on_epoch: called with (run id, epoch, epochs, validation accuracy in percent).
 
@@ -58,21 +61,27 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
         raise RunBusy(f"another process is at run {run.id} (lock {folder / run.id}.lock)") from error
 
 
-def unfinished(study: Study, store: ResultsStore, work: Path) -> list[str]:
-    """Ids of the runs still to do, in the study's order: those without results, and those whose weights they need.
+def unfinished(study: Study, store: ResultsStore, work: Path, only: Iterable[str] | None = None) -> list[str]:
+    """Ids of the runs still to do, each after those that it needs.
 
-    Weights that another run needs are not part of the results: where the work folder was lost, the run is repeated.
+    Those without results, and those whose weights they need: weights are not part of the results, so where the work
+    folder was lost, a run is repeated for them.
+
+    Args:
+        study, store, work: as for :func:`run_one`.
+        only: of those only these and what they need; all by default.
     """
     finished = set(store.finished())
-    todo = {run.id for run in study.runs if run.id not in finished}
-    for run in reversed(in_order(study)):
-        if run.id in todo:
-            todo |= {needed.id for needed in run.needs if _weights(store, work / study.name, needed) is None}
-    return [run.id for run in study.runs if run.id in todo]
+    chosen = {run.id for run in study.runs if run.id not in finished and (only is None or run.id in only)}
+    ordered = in_order(study)
+    for run in reversed(ordered):
+        if run.id in chosen:
+            chosen |= {needed.id for needed in run.needs if _weights(store, work / study.name, needed) is None}
+    return [run.id for run in ordered if run.id in chosen]
 
 
 def in_order(study: Study) -> list[Run]:
-    """The runs, each behind those that it needs."""
+    """The runs, each after those that it needs."""
     ordered: dict[str, Run] = {}
 
     def visit(run: Run) -> None:

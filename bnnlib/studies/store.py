@@ -5,7 +5,7 @@
     latent/ID.safetensors   trained latent weights of a few runs
 
 A file for each run: many workers may write at once, on a network file system too. A run counts as finished when its
-JSON stands, which is written last. Reading collates the files and trusts none of them: what is damaged, half written,
+JSON is there, which is written last. Reading collates the files and trusts none of them: what is damaged, half written,
 copied or edited is refused by name.
 """
 
@@ -66,8 +66,12 @@ class ResultsStore:
             raise Damaged(
                 f"{path} is not a whole result ({error}): restore it from version control, or delete it to run it again"
             ) from error
-        if not isinstance(kept, dict) or set(kept) != {"run", *PARTS}:
-            raise Damaged(f"{path} must hold run, {', '.join(PARTS)}; restore it from version control, or delete it")
+        if not isinstance(kept, dict) or set(kept) != {"run", *PARTS, "digest"}:
+            raise Damaged(
+                f"{path} must hold run, {', '.join(PARTS)} and digest; restore it from version control, or delete it"
+            )
+        if kept.pop("digest") != digest_of(kept):
+            raise Damaged(f"{path} was edited: its content does not fit its digest; restore it from version control")
         digest = digest_of(kept["description"])
         if kept["run"] != run_id or not run_id.endswith(f"-s{kept['settings'].get('seed')}-{digest}"):
             raise Damaged(
@@ -84,8 +88,8 @@ class ResultsStore:
     def runs(self) -> pd.DataFrame:
         """The finished runs, a row each, indexed by run id; empty before the first.
 
-        Columns: arm, method, model, dataset, the options of data, method and model by name, every setting, the figures,
-        and the circumstances. An option that a run does not have is empty.
+        Columns: arm, method, model, dataset, profile, teacher, start, the options of data and model by name, every
+        setting, the figures, and the circumstances. An option that a run leaves at its default is empty.
 
         Raises:
             Damaged: see :meth:`run`.
@@ -96,7 +100,7 @@ class ResultsStore:
             described = kept["description"]
             options = {
                 key: value
-                for part in ("data_options", "method_options", "model_options")
+                for part in ("data_options", "model_options")
                 for key, value in described.get(part, {}).items()
             }
             rows.append(
@@ -106,6 +110,9 @@ class ResultsStore:
                     "method": described["method"]["name"],
                     "model": described["model"],
                     "dataset": described["dataset"],
+                    "profile": described.get("profile", "full"),
+                    "teacher": described.get("teacher"),
+                    "start": described.get("start"),
                     **options,
                     **kept["settings"],
                     **_numbers(kept["figures"]),
@@ -146,7 +153,8 @@ class ResultsStore:
         replaced(self.outputs_file(run_id), write_outputs)
         if latent is not None:
             save_weights(self.latent_file(run_id), latent)
-        text = json.dumps({"run": run_id, **{name: parts[name] for name in PARTS}}, indent=1, ensure_ascii=False)
+        kept = {"run": run_id, **{name: parts[name] for name in PARTS}}
+        text = json.dumps({**kept, "digest": digest_of(kept)}, indent=1, ensure_ascii=False)
         replaced(self.run_file(run_id), lambda partial: partial.write_text(_flat(text) + "\n", encoding="utf-8"))
 
 

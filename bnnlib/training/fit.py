@@ -1,5 +1,6 @@
 """The training loop, the same for every method and every kind of data."""
 
+import copy
 import math
 import time
 import warnings
@@ -36,7 +37,7 @@ class FitResult:
         model: the network that was evaluated: weights and batch-norm statistics of the reported epoch, on the CPU.
         device: where it was trained: ``"cpu"``, ``"cuda"`` or ``"mps"``.
         trained_statistics: its batch-norm buffers as training left them, before any re-estimation.
-        epoch: the reported epoch: of the best validation accuracy (the first of equals), or the last.
+        epoch: the reported epoch, as ``Settings.select`` chooses it.
         history: every epoch.
         validation_scores, test_scores: (N, classes) float32 at the reported epoch; None without a test split.
         sessions: commit, versions, processor, threads and date of each session of the training.
@@ -79,6 +80,9 @@ def fit(
         observers: who looks on; see :class:`~bnnlib.training.Observer`.
         progress: draw a bar with the time left.
 
+    Returns:
+        A :class:`FitResult`: the network of the reported epoch, every epoch's record, the scores.
+
     Raises:
         ValueError: the training set is smaller than a batch; the model was built for another method; the objective
             wants a teacher and none is given, or makes no use of one; a checkpoint belongs to another training or
@@ -99,20 +103,20 @@ def fit(
     optimizer = make_optimizer(model, method, settings)
     schedule = make_schedule(optimizer, settings, steps)
     prepared, stepper = fabric.setup(model, optimizer)
-    described = description(method, splits, settings, teacher)
+    described = description(model, method, splits, settings, teacher)
     state = TrainingState(model, optimizer, schedule, described, fabric.device.type)
     if checkpoint is not None and checkpoint.exists():
         state.restore(checkpoint)
     if teacher is not None:
-        teacher = teacher.to(fabric.device).eval()
+        teacher = copy.deepcopy(teacher).to(fabric.device).eval()
     latent, inside = LatentMeasurements(model), LayerMeasurements(model)
     if not state.history.epochs:
         state.history.histograms = {name: [row] for name, row in latent.histograms().items()}
     observers = [*observers, *([ProgressBar()] if progress else [])]
     done = len(state.history.epochs)
-    for observer in observers:
-        observer.begin(method.name, settings.epochs, steps, done)
     try:
+        for observer in observers:
+            observer.begin(method.name, settings.epochs, steps, done)
         for epoch in range(done + 1, settings.epochs + 1):
             # Epoch.
             begun = time.perf_counter()
@@ -200,6 +204,8 @@ def _check(
             f'float twin, or train without one: fit(model, methods["{method.name}"].varied(loss="cross_entropy"), ...) '
             "with distillation=0"
         )
+    if teacher is model:
+        raise ValueError("a network cannot be its own teacher: give a copy of it, trained before")
     if teacher is not None and not objective.needs_teacher:
         raise ValueError(
             f"a teacher was given, but the objective ({objective}) makes no use of it: give Settings(distillation=...) "

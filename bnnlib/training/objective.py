@@ -61,11 +61,16 @@ class Objective:
             teacher_scores: (N, classes) where it :attr:`needs_teacher`, else None.
 
         Raises:
-            ValueError: a teacher's scores are missing, or would not be used.
+            ValueError: a teacher's scores are missing, would not be used, or have another shape.
         """
         if (teacher_scores is None) == self.needs_teacher:
             missing = "needs a teacher's scores" if self.needs_teacher else "makes no use of a teacher's scores"
             raise ValueError(f"the objective {self} {missing}")
+        if teacher_scores is not None and teacher_scores.shape != scores.shape:
+            raise ValueError(
+                f"the teacher gives scores of shape {tuple(teacher_scores.shape)}, the network {tuple(scores.shape)}: "
+                "both must know the same classes"
+            )
         if self.loss not in LABEL_LOSSES:
             return LOSSES[self.loss](scores, teacher_scores)
         if not self.distillation:

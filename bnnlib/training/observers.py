@@ -31,6 +31,9 @@ class ProgressBar(Observer):
     ended.
     """
 
+    def __init__(self):
+        self._bar: Progress | None = None
+
     def begin(self, title: str, epochs: int, steps: int, done: int) -> None:
         self._bar = Progress(*Progress.get_default_columns(), auto_refresh=False)
         self._task = self._bar.add_task(title, total=steps * epochs, completed=steps * done)
@@ -44,4 +47,5 @@ class ProgressBar(Observer):
             self._drawn = time.monotonic()
 
     def end(self) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,7 +1,7 @@
 """How a network is trained: plain values, checked when they are given."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 Optimizer = Literal["adam", "sgd"]
@@ -21,7 +21,7 @@ class Settings:
         learning_rate: the largest of the schedule.
         optimizer: ``"adam"`` (AdamW: decay is decoupled) or ``"sgd"``.
         momentum: of SGD; Adam has its own.
-        schedule: of the learning rate behind the warm-up: ``"cosine"`` or ``"linear"``, both to zero at the end, or
+        schedule: of the learning rate after the warm-up: ``"cosine"`` or ``"linear"``, both to zero at the end, or
             ``"constant"``.
         warmup_epochs: in them the learning rate rises linearly to its value.
         weight_decay: of real weights.
@@ -59,6 +59,10 @@ class Settings:
     precision: Precision = "32-true"
 
     def __post_init__(self):
+        for field in fields(self):  # 1 and 1.0 are the same setting, and have the same description
+            value = getattr(self, field.name)
+            if field.type is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
         for name, choices in (
             ("optimizer", Optimizer),
             ("schedule", Schedule),

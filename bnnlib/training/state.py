@@ -23,9 +23,13 @@ from bnnlib.training.settings import Settings
 SELECTION_SIZE = 5000  # with fewer validation samples an epoch is not chosen: the last one of the schedule is reported
 
 
-def description(method: Method, splits: Splits, settings: Settings, teacher: nn.Module | None) -> dict[str, Any]:
+def description(
+    model: nn.Module, method: Method, splits: Splits, settings: Settings, teacher: nn.Module | None
+) -> dict[str, Any]:
     """What a training is, as plain data; the device is left out: it says where, not what."""
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     return {
+        "network": hashlib.sha256(f"{model} {shapes}".encode()).hexdigest(),
         "settings": {name: value for name, value in asdict(settings).items() if name != "device"},
         "method": method.describe(),
         "data": splits.description,
@@ -112,7 +116,8 @@ class TrainingState:
         }
         content = io.BytesIO()
         torch.save(kept, content)
-        replaced(path, lambda partial: partial.write_bytes(sealed(content.getvalue())))
+        whole = sealed(content.getvalue())
+        replaced(path, lambda partial: partial.write_bytes(whole), size=len(whole))
 
     def restore(self, path: Path) -> None:
         """Goes back to a checkpoint.

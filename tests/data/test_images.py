@@ -52,7 +52,7 @@ def test_tuning_does_not_see_the_test_split():
     assert data.load("FashionMNIST", "quick", test=False).test is None
 
 
-@pytest.mark.parametrize("size", [0, -1, 5501])
+@pytest.mark.parametrize("size", [0, -1, 5501, 2.5, True])
 def test_an_impossible_training_size_is_refused_with_its_range(size):
     with pytest.raises(ValueError, match=rf"1\.\.5500, received {size}"):
         data.load("FashionMNIST", "quick", train_size=size)

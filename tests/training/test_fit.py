@@ -13,6 +13,7 @@ from bnnlib.layers import binary_layers
 from bnnlib.models.blocks import Builder
 from bnnlib.quantizers import RSign
 from bnnlib.training import (
+    Objective,
     Observer,
     Settings,
     balanced_accuracy,
@@ -23,6 +24,7 @@ from bnnlib.training import (
     start_from,
 )
 from bnnlib.training.measurements import LatentMeasurements
+from bnnlib.training.state import TrainingState
 
 METHODS = ["float", "binaryconnect-deterministic", "binaryconnect-stochastic"]
 
@@ -310,13 +312,56 @@ def test_weight_decay_reaches_the_weights_it_names(tiny):
     assert changes == {"weight_decay": [True, False], "latent_weight_decay": [False, True]}
 
 
-def test_the_last_epoch_or_a_balanced_choice_can_be_asked_for(monkeypatch, tiny):
-    monkeypatch.setattr("bnnlib.training.state.SELECTION_SIZE", 100)
-    settings = Settings(epochs=6, batch_size=50, learning_rate=3e-2)
-    for select, column in (("accuracy", "validation_accuracy"), ("balanced-accuracy", "validation_balanced_accuracy")):
-        result = trained("float", tiny, replace(settings, select=select))
-        assert result.epoch == result.history.frame()[column].idxmax() + 1
-    assert trained("float", tiny, replace(settings, select="last")).epoch == 6
+class Told(nn.Module):
+    """Gives scores that a test has written down, epoch by epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, x):
+        return self.scores
+
+
+@pytest.mark.parametrize(("select", "expected"), [("accuracy", 2), ("balanced-accuracy", 1), ("last", 4)])
+def test_the_epoch_is_reported_that_was_asked_for(select, expected, monkeypatch):
+    monkeypatch.setattr("bnnlib.training.state.SELECTION_SIZE", 4)
+    labels = torch.tensor([0, 0, 0, 1])
+    split = data.TensorSplit(torch.zeros(4, 1), labels, torch.arange(4))
+    splits = data.Splits("told", "", ("a", "b"), split, split)
+    model, settings = Told(), Settings(epochs=4, select=select)
+    state = TrainingState(model, None, None, {}, "cpu")
+    # accuracies 50, 75, 75, 25 and balanced ones 66.7, 50, 50, 16.7: the second epoch is the first of equals
+    for epoch, predicted in enumerate(([0, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0]), 1):
+        model.scores = torch.nn.functional.one_hot(torch.tensor(predicted), 2).float()
+        figures = dict.fromkeys(
+            ("train_seconds", "train_loss", "train_accuracy", "learning_rate", "flips", "saturated"), 0.0
+        )
+        state.evaluate(
+            {"epoch": epoch, **figures},
+            0.0,
+            bnnlib.methods["float"],
+            splits,
+            settings,
+            Objective.of(bnnlib.methods["float"], settings),
+        )
+    assert state.best["epoch"] == expected
+
+
+def test_an_evaluation_leaves_the_statistics_of_training_as_they_are(tiny):
+    method, settings = bnnlib.methods["binaryconnect-stochastic"], Settings(epochs=1)
+    model = models.MLP(method, width=8)
+    model.train()(tiny.train.inputs(slice(50)))
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    state = TrainingState(model, None, None, {}, "cpu")
+    figures = dict.fromkeys(
+        ("train_seconds", "train_loss", "train_accuracy", "learning_rate", "flips", "saturated"), 0.0
+    )
+    state.evaluate({"epoch": 1, **figures}, 0.0, method, tiny, settings, Objective.of(method, settings))
+    for name, value in model.named_buffers():
+        assert torch.equal(value, before[name]), name
+        if "running" in name:
+            assert not torch.equal(state.best["state"][name], value)  # those evaluated were estimated anew
 
 
 def test_balanced_accuracy_is_the_mean_over_classes():
@@ -418,15 +463,39 @@ def test_the_second_of_two_steps_keeps_what_the_first_has_learned(small):
 
 
 def test_networks_of_other_layers_cannot_be_started_from():
-    with pytest.raises(
-        ValueError, match=r"layers\.0 is a BinLinear with weights \(32, 784\), layers\.0 of the source a BinLinear"
+    for model, source, message in (
+        (
+            models.MLP(width=32),
+            models.MLP(width=16),
+            r"layers\.0 is a BinLinear with weights \(32, 784\), no bias, layers\.0",
+        ),
+        (
+            models.MLP(hidden=2),
+            models.MLP(hidden=3),
+            r"weights \(10, 1024\), no bias, layers\.6 of the source a BinLinear",
+        ),
+        (nn.Linear(2, 2), nn.Linear(2, 2, bias=False), r"weights \(2, 2\), a bias, .* of the source .*no bias"),
+        (
+            nn.Sequential(nn.Linear(2, 2)),
+            nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)),
+            "1 layers and norms, the source",
+        ),
     ):
-        start_from(models.MLP(width=32), models.MLP(width=16))
-    with pytest.raises(
-        ValueError,
-        match=r"weights \(10, 1024\), layers\.6 of the source a BinLinear with \(1024, 1024\)",
-    ):
-        start_from(models.MLP(hidden=2), models.MLP(hidden=3))
+        with pytest.raises(ValueError, match=message):
+            start_from(model, source)
+
+
+def test_a_step_size_of_another_width_is_set_anew():
+    source, model = models.MLP("lsq-w8a8", width=16), models.MLP("lsq-w2a2", width=16)
+    source.train()(torch.randn(20, 784))  # its activations have their steps now
+    start_from(model, source)
+    _, layer = next(iter(binary_layers(model)))
+    assert layer.weight_quantizer.step.item() == pytest.approx(2 * layer.weight.abs().mean().item())  # Qp = 1
+    assert not layer.input_quantizer.initialised
+    again = models.MLP("lsq-w8a8", width=16)
+    start_from(again, source)
+    for name, value in source.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
 
 
 def series(count, seed, *, length=40):
@@ -457,6 +526,40 @@ def test_series_train_as_images_do(method):
     result = fit(net, method, splits, Settings(epochs=6, batch_size=30, learning_rate=5e-3, device="cpu"))
     assert result.history.epochs[-1].test_accuracy > 80
     assert splits.shared_groups() == set(range(15)) | set(range(23))
+
+
+def test_a_network_that_works_in_place_leaves_the_data_as_they_are():
+    split = series(60, 1)
+    before = split.values.clone()
+    splits = data.Splits("waves", "", ("slow", "middle", "fast"), split, series(30, 2))
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(80, 3))
+    fit(net, "float", splits, Settings(epochs=1, batch_size=30, device="cpu"))
+    assert torch.equal(split.values, before)
+
+
+def test_a_teacher_is_left_as_it_is_and_is_somebody_else(tiny):
+    teacher = models.MLP(width=8).train()
+    settings = Settings(epochs=1, batch_size=100, distillation=0.5)
+    trained("float", tiny, settings, teacher=teacher)
+    assert teacher.training
+    with pytest.raises(ValueError, match="cannot be its own teacher"):
+        fit(teacher, "float", tiny, settings, teacher=teacher)
+    with pytest.raises(ValueError, match=r"the teacher gives scores of shape \(100, 5\), the network \(100, 10\)"):
+        trained("float", tiny, settings, teacher=models.MLP(width=8, classes=5))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny, tmp_path):
+    settings = Settings(epochs=3, batch_size=40)
+    killed_and_resumed("float", tiny, settings, tmp_path)
+    with pytest.raises(ValueError, match="belongs to another training"):
+        fit(models.MLP(width=16), "float", tiny, replace(settings, device="cpu"), checkpoint=tmp_path / "run.pt")
+
+
+def test_splits_refuse_what_cannot_be_trained_on():
+    with pytest.raises(ValueError, match="a label for each value, received 3 and 2"):
+        data.TensorSplit(torch.zeros(3, 1), torch.zeros(2, dtype=torch.long), torch.arange(2))
+    with pytest.raises(ValueError, match="waves, validation: a split without samples"):
+        data.Splits("waves", "", ("a", "b", "c"), series(30, 1), series(6, 2)[:0])
 
 
 def test_splits_refuse_labels_that_are_no_class():
