@@ -223,7 +223,7 @@ def _on_worker(study: Study, run: Run, store: ResultsStore, work: Path, threads:
             raise _Stopped("the study was interrupted")
 
     with _ONE_AT_A_TIME:
-        before = run.id in unfinished(study, store, work, [run.id])
+        before = run.id in unfinished(study, store, work)
         torch.set_num_threads(threads)
         run_one(study, run, store, work, on_epoch=tell)
     return before

@@ -16,6 +16,9 @@ STUDIES: dict[str, Study] = {
 }
 
 
+_READ: set[str] = set()  # names of the study files that were read in this process
+
+
 def get(name: str) -> Study:
     """The study of that name.
 
@@ -40,14 +43,13 @@ def find(name: str) -> tuple[Study, Path | None]:
         raise ValueError(
             f"no file {name}; a study is a name ({', '.join(STUDIES)}) or a Python file that defines STUDY"
         )
-    there = sys.modules.get(path.stem)
-    known = importlib.util.find_spec(path.stem) if there is None else there
-    if known is not None and not getattr(there, "is_a_study_file", False):
+    known = None if path.stem in _READ else importlib.util.find_spec(path.stem)
+    if known is not None and Path(known.origin or "").resolve() != path.resolve():
         raise ValueError(f"{name} has the name of a Python module, {path.stem}, which workers import: rename the file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    module.is_a_study_file = True
     sys.modules[path.stem] = module
+    _READ.add(path.stem)
     spec.loader.exec_module(module)
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):

@@ -426,7 +426,7 @@ def test_a_lost_work_folder_repeats_a_teacher_and_keeps_its_row(store, tmp_path)
     pupil, teacher = study.runs[1], study.runs[2]
     execute(study, store, tmp_path / "one", module=module, only=[teacher.id])
     before = store.run_file(teacher.id).read_bytes()
-    assert unfinished(study, store, tmp_path / "two") == [study.runs[0].id, pupil.id, teacher.id]
+    assert unfinished(study, store, tmp_path / "two") == [study.runs[0].id, teacher.id, pupil.id]
     execute(study, store, tmp_path / "two", module=module, only=[pupil.id])
     assert store.run_file(teacher.id).read_bytes() == before
     assert set(store.finished()) == {teacher.id, pupil.id}
@@ -518,8 +518,8 @@ def test_a_run_that_kills_its_worker_fails_alone(store, tmp_path):
     deadly.write_text(
         "import os\nfrom bnnlib import data\n"
         "def load(profile, *, test=True, progress=False):\n"
-        "    if os.environ.get('MEANT'): os._exit(3)\n"
-        "    os.environ['MEANT'] = '1'\n"  # the first time is that of the check before the first run
+        f"    if os.path.exists({str(tmp_path / 'checked')!r}): os._exit(3)\n"
+        f"    open({str(tmp_path / 'checked')!r}, 'w').close()\n"  # the first time is the check before the first run
         "    return data.load('FashionMNIST', 'quick', train_size=200)\n"
         "data.LOADERS['Deadly'] = load\n"
     )
