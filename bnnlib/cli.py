@@ -387,7 +387,9 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (ValueError, KeyError, OSError, RuntimeError, MemoryError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        plain = isinstance(error, OSError) and error.filename is None and error.strerror
+        told = escape(error.strerror if plain else str(error))
+        Console(stderr=True).print(f"[red]error:[/] {told}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

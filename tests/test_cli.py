@@ -47,6 +47,32 @@ def test_unknown_names_end_in_one_line_and_status_two():
         assert "Traceback" not in done.stderr
 
 
+RUN = 'Run("a", "float", "mlp", "FashionMNIST", Settings(epochs=1), "quick", {"train_size": 300}, {}, {"width": 8})'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("STUDY = (", "mine.py ends in an error: SyntaxError: '(' was never closed"),
+        ("import nothing_of_that_name", "mine.py ends in an error: ModuleNotFoundError: No module named"),
+        (f"STUDY = Study('s', '?', ({RUN.replace('float', 'flaot')},))", "no method 'flaot'; known: float,"),
+        (f"STUDY = Study('s', '?', ({RUN.replace('train_size', 'size')},))", "FashionMNIST has no option size; known:"),
+        (f"STUDY = Study('s', '?', ({RUN},))", "nothing can be written in taken/s"),
+    ],
+)
+def test_a_study_of_ones_own_that_cannot_run_ends_in_one_line(text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    imports = "from bnnlib.studies import Run, Study\nfrom bnnlib.training import Settings\n"
+    (tmp_path / "mine.py").write_text(imports + text)
+    results = "taken" if "nothing can be written" in message else "results"
+    done = bnnlib("study", "run", "mine.py", "--results", results, "--work", "work")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_study_list_shows_every_study_and_show_what_is_missing(tmp_path):
     listed = bnnlib("study", "list", "--results", str(tmp_path), COLUMNS="200").stdout
     assert all(name in listed for name in studies.STUDIES)

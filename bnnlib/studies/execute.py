@@ -4,6 +4,7 @@
 worker that died has left: its checkpoint lies in the work folder, which all workers share.
 """
 
+import logging
 import os
 import threading
 import time
@@ -187,7 +188,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator:
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 local_directory=scratch,
-                silence_logs="ERROR",
+                silence_logs=logging.CRITICAL,  # a run that fails is told by its error
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):

@@ -4,7 +4,7 @@ from bnnlib.studies.run import Run, Study
 from bnnlib.training import Settings
 
 EPOCHS = 30
-SIZES = {2_000: range(3), 10_000: range(3), 55_000: range(5)}  # training images -> seeds
+SIZES = {2_000: range(3), 10_000: range(3), 55_000: range(5)}  # training samples -> seeds
 
 # arm -> method, learning rate (chosen on validation: study `mnist-tuning`), dropout of the hidden layers
 ARMS = {
@@ -40,7 +40,7 @@ def _tuning() -> list[Run]:
 
 TUNING = Study(
     name="mnist-tuning",
-    question="Which learning rate for each regulariser? (Validation only, 10,000 images, a seed of its own.)",
+    question="Which learning rate for each regulariser? (Validation only, 10,000 samples, a seed of its own.)",
     runs=tuple(_tuning()),
     test=False,
 )

@@ -34,7 +34,7 @@ def find(name: str) -> tuple[Study, Path | None]:
     """A study of the course by its name, or that of a Python file, with the file, which workers must import too.
 
     Raises:
-        ValueError: there is no such study or file, or the file defines no ``STUDY``.
+        ValueError: there is no such study or file, or the file ends in an error or defines no ``STUDY``.
     """
     if not name.endswith(".py"):
         return get(name), None
@@ -50,7 +50,11 @@ def find(name: str) -> tuple[Study, Path | None]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     _READ.add(path.stem)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the file does
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ValueError(f"{name} ends in an error: {type(error).__name__}: {error}{where}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise ValueError(f"{name} must define STUDY, a bnnlib.studies.Study; received {study!r}")

@@ -487,10 +487,9 @@ def test_two_processes_share_a_study(store, tmp_path):
 
 
 def test_no_image_in_training_and_studies():
-    # what belongs to images lives with their data; the studies of image sets name them by their data sets alone
     for folder in ("training", "studies"):
         for path in (Path(bnnlib.__file__).parent / folder).glob("*.py"):
-            assert "image" not in path.read_text().lower() or path.stem in ("fashion", "mnist"), path
+            assert "image" not in path.read_text().lower(), path
 
 
 def test_a_study_file_says_what_it_must_define(tmp_path):
