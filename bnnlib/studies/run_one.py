@@ -51,6 +51,7 @@ def run_one(study: Study, run: Run, store: ResultsStore, work: Path, on_epoch: E
         RunBusy: another process is at this run.
         ValueError: the run was begun with another number of threads, or what it needs is not finished.
     """
+    work = Path(work)
     folder = work / study.name
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -71,12 +72,12 @@ def unfinished(study: Study, store: ResultsStore, work: Path, only: Iterable[str
         study, store, work: as for :func:`run_one`.
         only: of those only these and what they need; all by default.
     """
-    finished = set(store.finished())
+    finished, folder = set(store.finished()), Path(work) / study.name
     chosen = {run.id for run in study.runs if run.id not in finished and (only is None or run.id in only)}
     ordered = in_order(study)
     for run in reversed(ordered):
         if run.id in chosen:
-            chosen |= {needed.id for needed in run.needs if _weights(store, work / study.name, needed) is None}
+            chosen |= {needed.id for needed in run.needs if _weights(store, folder, needed) is None}
     return [run.id for run in ordered if run.id in chosen]
 
 

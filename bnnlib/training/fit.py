@@ -60,7 +60,7 @@ def fit(
     settings: Settings | None = None,
     *,
     teacher: nn.Module | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     observers: Sequence[Observer] = (),
     progress: bool = False,
 ) -> FitResult:
@@ -105,6 +105,7 @@ def fit(
     prepared, stepper = fabric.setup(model, optimizer)
     described = description(model, method, splits, settings, teacher)
     state = TrainingState(model, optimizer, schedule, described, fabric.device.type)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         state.restore(checkpoint)
     if teacher is not None:

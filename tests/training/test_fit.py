@@ -74,7 +74,7 @@ class Killer(Observer):
 
 
 def killed_and_resumed(method, splits, settings, folder, **options):
-    checkpoint = folder / "run.pt"
+    checkpoint = str(folder / "run.pt")  # a path may be given as text
     with pytest.raises(Killed):
         trained(method, splits, settings, checkpoint=checkpoint, observers=[Killer()], **options)
     return trained(method, splits, settings, checkpoint=checkpoint, **options)
