@@ -171,7 +171,7 @@ def study_run(
     from bnnlib import studies
 
     study, module = studies.find(name)
-    store = studies.store_of(study, results)
+    store = studies.store_of(study, results or _own_results(module))
     todo = studies.unfinished(study, store, work, only)
     columns = (
         TextColumn("{task.description}"),
@@ -200,24 +200,37 @@ def study_run(
                 f"{outcome} {run_id}{'' if error is None else f': {escape(error)}'}", highlight=False, soft_wrap=True
             )
 
-        done = studies.execute(
-            study,
-            store,
-            work,
-            workers=workers,
-            threads=threads,
-            only=only,
-            device=device,
-            scheduler=scheduler,
-            module=module,
-            on_epoch=on_epoch,
-            on_run=on_run,
-            on_cluster=lambda link: progress.console.print(f"dashboard: {link}", highlight=False, soft_wrap=True),
-        )
+        try:
+            done = studies.execute(
+                study,
+                store,
+                work,
+                workers=workers,
+                threads=threads,
+                only=only,
+                device=device,
+                scheduler=scheduler,
+                module=module,
+                on_epoch=on_epoch,
+                on_run=on_run,
+                on_cluster=lambda link: progress.console.print(f"dashboard: {link}", highlight=False, soft_wrap=True),
+            )
+        except KeyboardInterrupt:
+            progress.stop()
+            finished = f"{len(store.finished())} of {len(study.runs)} runs are finished"
+            console.print(
+                f"interrupted: {finished}; the same command goes on from the last whole epochs", soft_wrap=True
+            )
+            raise typer.Exit(130) from None
     console.print(
         f"runs done now: {len(done)}; finished: {len(store.finished())} of {len(study.runs)}, in {store.folder}",
         soft_wrap=True,
     )
+
+
+def _own_results(module: Path | None) -> Path | None:
+    """Where the results of a study file go: `results` below the current folder, not among the book's own."""
+    return None if module is None else Path("results")
 
 
 @study_app.command("show")
@@ -226,11 +239,12 @@ def study_show(name: StudyName, results: Results = None) -> None:
     from bnnlib import studies
     from bnnlib.report import summarise
 
-    study, _ = studies.find(name)
-    runs = studies.store_of(study, results).runs()
+    study, module = studies.find(name)
+    store = studies.store_of(study, results or _own_results(module))
+    runs = store.runs()
     console.print(study.question)
     if not len(runs):
-        console.print(f"No run is finished yet: bnnlib study run {name}")
+        console.print(f"No run is finished yet: bnnlib study run {name} (looked in {store.folder})", soft_wrap=True)
         return
     value = "test_accuracy" if study.test else "validation_accuracy"
     each = runs.reset_index()[["run", "reported_epoch", value, "train_seconds", "commit"]]

@@ -73,6 +73,25 @@ def test_a_study_of_ones_own_that_cannot_run_ends_in_one_line(text, message, tmp
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_results_of_ones_own_study_lie_beside_it_and_an_interrupt_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    imports = "from bnnlib.studies import Run, Study\nfrom bnnlib.training import Settings\n"
+    (tmp_path / "mine.py").write_text(f"{imports}STUDY = Study('own', '?', ({RUN},))")
+    done = bnnlib("study", "run", "mine.py", "--work", "work")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "results" / "own" / "runs").glob("*.json"))) == 1
+    shown = bnnlib("study", "show", "mine.py", "--results", "elsewhere").stdout
+    assert "looked in elsewhere/own" in shown
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "execute", interrupted)
+    told = CliRunner().invoke(app, ["study", "run", "mine.py"])
+    assert told.exit_code == 130
+    assert "interrupted: 1 of 1 runs are finished; the same command goes on" in told.output
+
+
 def test_study_list_shows_every_study_and_show_what_is_missing(tmp_path):
     listed = bnnlib("study", "list", "--results", str(tmp_path), COLUMNS="200").stdout
     assert all(name in listed for name in studies.STUDIES)

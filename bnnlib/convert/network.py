@@ -56,7 +56,7 @@ def binarize(
     Weights are carried over as latent weights; quantizers that learn a step or a scale begin from them. The first and
     the last layer, in the order in which the model registers its layers, stay real where the method's record says so;
     :func:`bnnlib.catalogue.why_real` has all the rules. Shortcuts and the order of norms and poolings stay the model's
-    own.
+    own; a convolution on a shortcut is a layer like any other, which ``keep`` leaves real.
 
     A ReLU whose output would reach a sign without a norm between (the sign would be +1 everywhere) is replaced by the
     activation of the method's block, or by nothing. One that is called in several places is replaced in all of them if

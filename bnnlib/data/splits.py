@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Generator, Tensor
 
 __all__ = ["Index", "Split", "Splits", "TensorSplit"]
@@ -110,6 +111,9 @@ class Splits:
                 continue
             if not len(split):
                 raise ValueError(f"{self.name}, {part}: a split without samples; give at least one")
+            if not isinstance(split.labels, Tensor) or split.labels.dtype != torch.int64:
+                kind = getattr(split.labels, "dtype", type(split.labels).__name__)
+                raise ValueError(f"{self.name}, {part}: labels must be a tensor of int64, received {kind}")
             for name in ("ids", "groups"):
                 values = getattr(split, name)
                 if values is not None and len(values) != len(split):

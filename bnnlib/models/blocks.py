@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
+from bnnlib import catalogue
 from bnnlib.catalogue import FIRST_LAST, Method, eight_bit, takes_eight_bits, why_real
 from bnnlib.layers import PLAIN, BinLinear, HardTanh, LayerFamily, Residual, RPReLU
 
@@ -32,7 +33,7 @@ class Builder:
     """Builds the layers of one network under one method.
 
     Args:
-        method: the record to obey.
+        method: a name of ``bnnlib.methods``, or the record to obey.
         first_last: what a first or last layer that the method keeps real becomes: ``"real"``, or ``"int8"`` (weights
             and input of 8 bits by LSQ), with which all of the network's sums are integers.
 
@@ -43,10 +44,10 @@ class Builder:
         ValueError: ``first_last`` is neither.
     """
 
-    def __init__(self, method: Method, first_last: str = "real"):
+    def __init__(self, method: str | Method, first_last: str = "real"):
         if first_last not in FIRST_LAST:
             raise ValueError(f"first_last must be one of {', '.join(FIRST_LAST)}, received {first_last!r}")
-        self.method = method
+        self.method = catalogue.get(method)
         self.first_last = first_last
 
     def conv(

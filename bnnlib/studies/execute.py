@@ -76,13 +76,15 @@ def execute(
 
     Raises:
         StudyFailed: at the end, if runs failed.
-        ValueError: ``only`` names a run that the study doesn't have.
+        ValueError: ``only`` names a run that the study doesn't have; a stored result is damaged.
         DataNotFound, OSError: before the first run, if its data is not there or its folders cannot be written.
     """
     work, only = Path(work).absolute(), None if only is None else set(only)
     by_id = {run.id: run if device is None else run.on(device) for run in in_order(study)}
     if only is not None and (unknown := only - set(by_id)):
         raise ValueError(f"study {study.name} has no run {', '.join(sorted(unknown))}; known: {', '.join(by_id)}")
+    for run_id in store.finished():
+        store.run(run_id)  # or it is damaged
     todo = unfinished(study, store, work, only)
     if not todo:
         return []
@@ -112,7 +114,8 @@ def execute(
 
     with _client(scheduler, min(workers, len(todo))) as client, _stopping(stop):
         if on_cluster is not None:
-            on_cluster(client.dashboard_link)
+            alone = "" if client.nthreads() else f" (no worker is connected yet: dask worker {scheduler} --nthreads 1)"
+            on_cluster(client.dashboard_link + alone)
         if module is not None:
             client.upload_file(str(module))
         client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
@@ -196,11 +199,13 @@ def _client(scheduler: str | None, workers: int) -> Iterator:
 
 
 def _ready(study: Study, runs: list[Run], store: ResultsStore, work: Path) -> None:
-    """On a worker, before the first run: is the data there, and can results be written?"""
+    """On a worker, before the first run: can results be written, networks be built, and is the data there?"""
     commit()  # of the code that was loaded
     for folder in (store.folder, work / study.name):
         probe(folder)
     wanted = {(run.dataset, run.profile, repr(sorted(run.data_options.items()))): run for run in runs}
+    for run in {(run.model, run.method, repr(run.model_options)): run for run in runs}.values():
+        run.build_model()
     for run in wanted.values():
         data.load(run.dataset, run.profile, test=study.test, **run.data_options)
 

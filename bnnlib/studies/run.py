@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 
 from bnnlib import catalogue, data, models
 from bnnlib.catalogue import Method
-from bnnlib.training import Settings, seeded
+from bnnlib.training import Objective, Settings, seeded
 
 __all__ = ["Run", "Study", "digest_of"]
 
@@ -122,7 +123,8 @@ class Study:
         checkpoints: runs (by arm, seed 0) whose latent weights are kept as safetensors.
 
     Raises:
-        ValueError: a run stands twice, or needs one that is not among them.
+        ValueError: a run stands twice, needs one that is not among them, or has a teacher too many or too few; the name
+            is no folder's, there are no runs, or an arm is unknown.
     """
 
     name: str
@@ -133,6 +135,28 @@ class Study:
     checkpoints: frozenset[str] = frozenset()
 
     def __post_init__(self):
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(
+                f"the name of a study is that of a folder: letters, digits, - and _; received {self.name!r}"
+            )
+        if not self.runs:
+            raise ValueError(f"study {self.name} has no runs")
+        arms = {run.arm for run in self.runs}
+        if unknown := (self.scores | self.checkpoints) - arms:
+            raise ValueError(
+                f"study {self.name} has no arm {', '.join(sorted(unknown))}; its arms: {', '.join(sorted(arms))}"
+            )
+        for run in self.runs:
+            if run.profile not in data.PROFILES:
+                raise ValueError(f"run {run.id}: no profile {run.profile!r}; known: {', '.join(data.PROFILES)}")
+            objective = Objective.of(run.build_method(), run.settings)
+            if objective.needs_teacher and run.teacher is None:
+                raise ValueError(
+                    f"run {run.id} compares with a teacher: give Run(teacher=...), or take the comparison away by "
+                    'method_options={"loss": "cross_entropy"} and distillation=0'
+                )
+            if run.teacher is not None and not objective.needs_teacher:
+                raise ValueError(f"run {run.id} makes no use of its teacher: give Settings(distillation=...) above 0")
         ids = [run.id for run in self.runs]
         if doubles := {i for i in ids if ids.count(i) > 1}:
             raise ValueError(f"study {self.name} holds runs twice: {', '.join(sorted(doubles))}")

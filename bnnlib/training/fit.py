@@ -90,8 +90,8 @@ def fit(
         FloatingPointError: the loss is no longer finite.
     """
     method, settings = catalogue.get(method), settings or Settings()
+    _check(model, method, splits, settings, teacher)
     objective = Objective.of(method, settings)
-    _check(model, method, splits, settings, objective, teacher)
     # Begin. Fabric would otherwise take a SLURM job that this process happens to run in for one of its own.
     fabric = Fabric(
         accelerator=_accelerator(settings.device),
@@ -188,10 +188,18 @@ def _check(
     method: Method,
     splits: Splits,
     settings: Settings,
-    objective: Objective,
     teacher: nn.Module | None,
 ) -> None:
     """Refuses what could only fail later, or would train something else than was asked for."""
+    for name, value, kind in (
+        ("model", model, nn.Module),
+        ("splits", splits, Splits),
+        ("settings", settings, Settings),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, received {value!r:.80}")
+    if teacher is not None and not isinstance(teacher, nn.Module):
+        raise TypeError(f"teacher must be a trained network, such as fit(...).model, received {teacher!r:.80}")
     if len(splits.train) < settings.batch_size:
         raise ValueError(
             f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} samples)"
@@ -199,6 +207,7 @@ def _check(
     if any(True for _ in quantized_layers(model)) != (method.weight_bits < 32):
         kind = "no quantized layer" if method.weight_bits < 32 else "quantized layers"
         raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
+    objective = Objective.of(method, settings)
     if objective.needs_teacher and teacher is None:
         raise ValueError(
             f"the objective of this training ({objective}) compares with a teacher: give teacher=fit(...).model of the "

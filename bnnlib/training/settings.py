@@ -63,6 +63,8 @@ class Settings:
             value = getattr(self, field.name)
             if field.type is float and isinstance(value, int) and not isinstance(value, bool):
                 object.__setattr__(self, field.name, float(value))
+            elif field.type is float and not isinstance(value, float):
+                raise ValueError(f"{field.name} must be a number, received {value!r}")
         for name, choices in (
             ("optimizer", Optimizer),
             ("schedule", Schedule),

@@ -133,10 +133,12 @@ class TrainingState:
         except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
             raise Damaged(f"{path} is no checkpoint of a training ({error}); delete it to begin anew") from error
         if described != self.described:
-            raise ValueError(
-                f"checkpoint {path} belongs to another training: it holds {described}, wanted is {self.described}; "
-                "delete it or name another"
+            differs = "; ".join(
+                f"{name}: it has {described.get(name)}, wanted is {value}"
+                for name, value in self.described.items()
+                if described.get(name) != value
             )
+            raise ValueError(f"checkpoint {path} belongs to another training ({differs}); delete it, or name another")
         threads, now = sessions[-1]["threads"], self.sessions[-1]["threads"]
         if threads != now and self.device == "cpu":
             raise ValueError(

@@ -550,3 +550,25 @@ def test_a_study_file_with_the_name_of_a_module_is_refused(tmp_path):
     (tmp_path / "statistics.py").write_text("STUDY = 1")
     with pytest.raises(ValueError, match=r"has the name of a Python module, statistics, .*: rename the file"):
         studies.find(str(tmp_path / "statistics.py"))
+
+
+def test_a_study_is_checked_when_it_is_made():
+    run, teacher = tiny_run("bnn"), tiny_run("float")
+    for options, message in (
+        ({"name": "../escaped"}, r"letters, digits, - and _; received '\.\./escaped'"),
+        ({"runs": ()}, "study tiny has no runs"),
+        ({"scores": frozenset({"bnnn"})}, "study tiny has no arm bnnn; its arms: bnn"),
+        ({"runs": (replace(run, profile="fast"),)}, "no profile 'fast'; known: quick, full"),
+        ({"runs": (tiny_run("reactnet"),)}, r"compares with a teacher: give Run\(teacher="),
+        ({"runs": (replace(run, teacher=teacher), teacher)}, "makes no use of its teacher"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Study(**{"name": "tiny", "question": "?", "runs": (run,), **options})
+
+
+def test_a_damaged_result_is_noticed_before_anything_runs(store, tmp_path):
+    run = tiny_run()
+    run_one(tiny_study(run), run, store, tmp_path)
+    store.run_file(run.id).write_text("{")
+    with pytest.raises(Damaged, match="is not a whole result"):
+        execute(tiny_study(run, tiny_run("float")), store, tmp_path)

@@ -565,3 +565,20 @@ def test_splits_refuse_what_cannot_be_trained_on():
 def test_splits_refuse_labels_that_are_no_class():
     with pytest.raises(ValueError, match=r"waves, train: labels of 2 classes must lie in 0\.\.1, received 0\.\.2"):
         data.Splits("waves", "", ("a", "b"), series(30, 1), series(6, 2))
+
+
+def test_arguments_of_another_kind_are_named(tiny):
+    net = models.MLP(width=8)
+    for arguments, message in (
+        ((net, "float", tiny, {"epochs": 1}), "settings must be a Settings, received {'epochs': 1}"),
+        ((net, "float", (tiny.train, tiny.test)), "splits must be a Splits, received"),
+        (("mlp", "float", tiny), "model must be a Module, received 'mlp'"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            fit(*arguments)
+    with pytest.raises(TypeError, match="teacher must be a trained network, such as fit"):
+        fit(net, "float", tiny, Settings(distillation=0.5), teacher="float")
+    with pytest.raises(ValueError, match="learning_rate must be a number, received '1e-3'"):
+        Settings(learning_rate="1e-3")
+    with pytest.raises(ValueError, match=r"labels must be a tensor of int64, received torch\.float32"):
+        data.Splits("waves", "", ("a",), *2 * (data.TensorSplit(torch.zeros(3, 1), torch.zeros(3), torch.arange(3)),))
