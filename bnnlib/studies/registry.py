@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, mnist
+from bnnlib.studies import fashion, ideas, mnist
 from bnnlib.studies.run import Study
 from bnnlib.studies.store import ResultsStore
 
@@ -12,7 +12,11 @@ __all__ = ["STUDIES", "find", "get", "results", "results_folder", "store_of"]
 
 STUDIES: dict[str, Study] = {
     study.name: study
-    for study in (fashion.TUNING, fashion.METHODS, fashion.ABLATION, mnist.TUNING, mnist.REGULARISATION)
+    for study in (
+        fashion.TUNING, fashion.METHODS, fashion.OTHER_LOSS, fashion.ABLATION,
+        ideas.TUNING, ideas.METHODS,
+        mnist.TUNING, mnist.REGULARISATION,
+    )  # fmt: skip
 }
 
 
