@@ -126,7 +126,9 @@ def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, 
     outputs = _outputs(result, splits, run.arm in study.scores)
     forms: dict[str, float] = {}
     if study.test and method.weight_bits == 1:
+        result.model.to(result.device)
         forms, predicted = evaluate_forms(result, splits, stochastic=method.stochastic, seed=run.settings.seed)
+        result.model.cpu()
         outputs |= predicted
     reported = result.history.epochs[result.epoch - 1]
     tested = epochs["test_accuracy"]

@@ -4,11 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib.data import Split
+from bnnlib.training.precision import full_float32
 
 EVALUATION_BATCH = 500
 REESTIMATION_SAMPLES = 10_000
 
 
+@full_float32()
 @torch.no_grad()
 def scores(model: nn.Module, split: Split) -> Tensor:
     """Class scores of a split, (N, classes), float32 on the CPU, in eval mode and without autocast."""
@@ -34,6 +36,7 @@ def balanced_accuracy(predicted: Tensor, labels: Tensor) -> float:
     return 100 * torch.stack([right[labels == c].mean() for c in labels.unique()]).mean().item()
 
 
+@full_float32()
 @torch.no_grad()
 def reestimate_batch_norm(model: nn.Module, train: Split) -> None:
     """Replaces the running statistics by the plain average over training samples under the present weights.

@@ -4,8 +4,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from bnnlib.training.measurements import LatentMeasurements, LayerMeasurements, 
 from bnnlib.training.objective import Objective
 from bnnlib.training.observers import Observer, ProgressBar
 from bnnlib.training.optimization import make_optimizer, make_schedule
+from bnnlib.training.precision import full_float32
 from bnnlib.training.settings import Settings
 from bnnlib.training.state import TrainingState, description
 
@@ -54,14 +54,7 @@ class FitResult:
     sessions: list[dict[str, Any]]
 
 
-@contextmanager
-def _float32_on_gpu() -> Iterator[None]:
-    """Convolutions of cuDNN in float32, not TF32 (10 bits of mantissa), and the same result each time."""
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        yield
-
-
-@_float32_on_gpu()
+@full_float32()
 def fit(
     model: nn.Module,
     method: str | Method,
