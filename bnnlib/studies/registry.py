@@ -13,10 +13,10 @@ __all__ = ["STUDIES", "find", "get", "results", "results_folder", "store_of"]
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        fashion.TUNING, fashion.METHODS, fashion.OTHER_LOSS, fashion.ABLATION,
-        ideas.TUNING, ideas.METHODS,
-        mnist.TUNING, mnist.REGULARISATION,
-    )  # fmt: skip
+        *(fashion.TUNING, fashion.GRID, fashion.METHODS, fashion.ABLATION),
+        *(ideas.TUNING, ideas.METHODS),
+        *(mnist.TUNING, mnist.REGULARISATION),
+    )
 }
 
 
