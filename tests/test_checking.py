@@ -1,6 +1,8 @@
 """The checks that tests and students share."""
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import bnnlib
@@ -122,5 +124,63 @@ def test_a_good_one_says_so():
 
 
 def test_unknown_kinds_are_named():
-    with pytest.raises(ValueError, match="check knows 'quantizer', received 'layer'"):
+    with pytest.raises(ValueError, match="check knows 'quantizer', .*, received 'layer'"):
         check("layer", None)
+
+
+RIGHT = {
+    "dot-product": lambda a, b, n: n - 2 * (a ^ b).bit_count(),
+    "packer": lambda x: np.array(
+        [
+            [
+                sum(int(v >= 0) << j for j, v in enumerate(row[first : first + 64]))
+                for first in range(0, x.shape[1], 64)
+            ]
+            for row in x
+        ],
+        np.uint64,
+    ),
+    "sign-product": lambda a, b, n: n - 2 * np.bitwise_count(a[:, None] ^ b[None]).sum(2, dtype=int),
+    "binaryconnect-step": lambda w, g, rate: np.minimum(1, np.maximum(-1, w - rate * g)),
+    "centring": lambda w: (w - w.sum(1, keepdims=True) / w.shape[1]).clip(-1, 1),
+    "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
+    "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
+    "paired-ratio": lambda ours, theirs: np.median([b / a for a, b in zip(ours, theirs, strict=True)]),
+}
+WRONG = {
+    "dot-product": (lambda a, b, n: 64 - 2 * (a ^ b).bit_count(), "eight signs"),
+    "packer": (lambda x: np.packbits(x > 0, axis=1, bitorder="little").view(np.uint8), "one word"),
+    "sign-product": (lambda a, b, n: n - np.bitwise_count(a[:, None] ^ b[None]).sum(2, dtype=int), "one word"),
+    "binaryconnect-step": (lambda w, g, rate: w - rate * g, "the clip holds"),
+    "centring": (lambda w: (w - w.mean()).clip(-1, 1), "a filter bank"),
+    "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),
+    "whole-speedup": (lambda share, factor: factor * (1 - share), "a tenth stays"),
+    "paired-ratio": (lambda ours, theirs: np.median(theirs) / np.median(ours), "pair by pair, not median by median"),
+    "power": (lambda difference, deviation, seeds: 0.5, "five seeds"),
+}
+
+
+@pytest.mark.parametrize("task", RIGHT)
+def test_a_right_function_passes(task):
+    assert check(task, RIGHT[task]), str(check(task, RIGHT[task]))
+
+
+@pytest.mark.parametrize("task", WRONG)
+def test_a_usual_slip_is_found_and_named_by_its_case(task):
+    function, case = WRONG[task]
+    outcome = check(task, function)
+    assert not outcome
+    assert dict(outcome.findings)[case], str(outcome)
+
+
+def test_what_is_no_function_is_refused():
+    assert "must be a function (a, b, n)" in check("dot-product", 3).problems[0]
+
+
+def test_a_function_cannot_change_the_next_case():
+    def greedy(w, g, rate):
+        w -= rate * g
+        return w.clip(-1, 1)
+
+    assert check("binaryconnect-step", greedy)
+    assert check("binaryconnect-step", greedy)

@@ -20,7 +20,8 @@ BOOK = ROOT / "book"
 STAGE = ROOT / "_build" / "notebooks"
 STORED = ROOT / "_build" / "stored"  # what `check` renders, so that it leaves the book of `make book` alone
 RUNNING_TIMES = BOOK / "results" / "running-times.csv"
-SLOWEST_SECONDS = 40.0  # a quick chapter that takes longer, start included, fails
+SLOW_SECONDS = 40.0  # a quick chapter should not take longer, start included; on a busy or slow machine it may
+STOPPED_SECONDS = 240.0  # here it is stopped, and has failed
 TIMETABLE = "using-this-book.ipynb"  # shows the running times of the others, so `store` runs it after them
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -59,7 +60,7 @@ def execute_one(path: Path, profile: str) -> tuple[Path, float, str]:
         command += ["-p", "profile", profile]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     begun = time.perf_counter()
-    limit = 4 * SLOWEST_SECONDS if profile == "quick" else None
+    limit = STOPPED_SECONDS if profile == "quick" else None
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, timeout=limit
@@ -71,7 +72,7 @@ def execute_one(path: Path, profile: str) -> tuple[Path, float, str]:
 
 
 def execute_all(todo: list[Path], profile: str, jobs: int) -> dict[str, float]:
-    """Executes staged copies of chapters in place; seconds of each. Ends the program if one fails or is too slow."""
+    """Executes staged copies of chapters in place; seconds of each. Ends the program if one fails."""
     seconds: dict[str, float] = {}
     failed = []
     with ThreadPoolExecutor(jobs) as pool:
@@ -79,16 +80,15 @@ def execute_all(todo: list[Path], profile: str, jobs: int) -> dict[str, float]:
         for future in as_completed(futures):
             path, took, error = future.result()
             seconds[path.name] = took
-            slow = profile == "quick" and took > SLOWEST_SECONDS
-            state = "[red]failed[/]" if error else "[red]too slow[/]" if slow else "ok"
+            slow = profile == "quick" and took > SLOW_SECONDS
+            state = "[red]failed[/]" if error else f"ok, but longer than {SLOW_SECONDS:.0f} s" if slow else "ok"
             console.print(f"[{len(seconds)}/{len(todo)}] {path.name:<32} {took:5.1f} s  {state}")
             if error:
                 console.print(error, markup=False)
-            if error or slow:
                 failed.append(path.name)
     if failed:
         names = ", ".join(failed)
-        console.print(f"[red]{len(failed)} of {len(todo)} chapters failed[/] (limit {SLOWEST_SECONDS} s): {names}")
+        console.print(f"[red]{len(failed)} of {len(todo)} chapters failed[/]: {names}")
         raise typer.Exit(1)
     return seconds
 

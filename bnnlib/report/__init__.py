@@ -8,14 +8,17 @@ from bnnlib.report.plots import (
     curves,
     histogram_drift,
     image_grid,
+    panels,
     points_by_arm,
     style,
 )
 from bnnlib.report.provenance import measured_line, provenance_line
+from bnnlib.report.schematics import block_orders, image_road, latent_weight, word_of_signs
 from bnnlib.report.statistics import half_width, paired_difference, paired_tests, summarise
 
 __all__ = [
-    "class_accuracy", "class_heatmap", "colour", "confusion", "confusion_heatmap", "curves", "half_width",
-    "histogram_drift", "image_grid", "measured_line", "paired_difference", "paired_tests", "points_by_arm",
-    "provenance_line", "style", "summarise",
+    "block_orders", "class_accuracy", "class_heatmap", "colour", "confusion", "confusion_heatmap", "curves",
+    "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight", "measured_line",
+    "paired_difference", "paired_tests", "panels", "points_by_arm", "provenance_line", "style", "summarise",
+    "word_of_signs",
 ]  # fmt: skip

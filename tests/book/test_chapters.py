@@ -1,5 +1,6 @@
 """Every chapter is made as the others are: header, parameters, stored outputs, exercises, alt text, clean outputs."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from bnnlib.studies.ledger import claims
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [Path(chapter["file"]).stem for part in TOC["parts"] for chapter in part["chapters"]]
+# what is taught, and so ends in a summary, exercises and a way on; the others are to look things up in
+TAUGHT = [
+    path for path in NOTEBOOKS for part in TOC["parts"] for chapter in part["chapters"]
+    if Path(chapter["file"]).stem == path.stem and part["caption"] in ("Ideas", "Machine", "Studies")
+    or path.stem == "why-one-bit" == Path(chapter["file"]).stem
+]  # fmt: skip
 LEDGER = claims(BOOK / "results" / "ledger.csv")
 LINK = re.compile(r'<a href="ledger\.html#([^"]+)">([^<]+)</a>')
 # a percentage or an energy with decimals: a measured figure
@@ -21,6 +30,11 @@ FIGURE = re.compile(r"\d+\.\d+(?: ± \d+\.\d+)?\s?(?:%|percent\b|pJ\b)")
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
+
+
+@pytest.fixture(params=TAUGHT, ids=lambda p: p.stem)
+def lesson(request):
+    return request.param.stem, nbformat.read(request.param, as_version=4)
 
 
 def markdown(notebook):
@@ -84,6 +98,36 @@ def test_solutions_hide_and_belong_to_an_exercise(notebook):
     assert len(exercises) == len(set(exercises))
 
 
+def test_a_lesson_ends_in_a_summary_of_five_lines_and_a_way_on(lesson):
+    name, notebook = lesson
+    text = markdown(notebook)
+    summary = text.split("## In five lines")[1].split("##")[0]
+    assert len(re.findall(r"^- ", summary, re.M)) == 5
+    following = PAGES[PAGES.index(name) + 1]
+    assert re.search(rf"\*\*Next:\*\*[^\n]*(\n[^\n#]+)*\]\({following}(\.ipynb)?\)", text), following
+
+
+def test_a_lesson_has_exercises_of_each_kind_and_one_that_is_graded(lesson):
+    _, notebook = lesson
+    titles = re.findall(r"\{exercise\} (.+)\n", markdown(notebook))
+    for kind in ("easy", "medium", "hard"):
+        assert any(title.endswith(f"({kind})") for title in titles), kind
+    assert all(re.search(r"\((easy|medium|hard)\)$", title) for title in titles)
+    assert any("bnnlib.check(" in cell.source for cell in code_cells(notebook))
+
+
+def test_an_assert_says_what_it_means(notebook):
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, ast.Assert) or node.msg is not None, ast.unparse(node)
+
+
+def test_plumbing_is_folded(notebook):
+    for cell in code_cells(notebook):
+        plumbing = "parameters" in cell.metadata.get("tags", []) or "report.style()" in cell.source
+        assert not plumbing or "hide-input" in cell.metadata["tags"], cell.source
+
+
 def test_quoted_figures_are_links_into_the_ledger_and_agree_with_it(notebook):
     text = markdown(notebook)
     for row, shown in LINK.findall(text):
@@ -97,10 +141,8 @@ def test_quoted_figures_are_links_into_the_ledger_and_agree_with_it(notebook):
 
 
 def test_every_page_is_in_the_table_of_contents():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    listed = {toc["root"]} | {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]}
-    pages = {f"book/{p.stem}" for p in BOOK.iterdir() if p.suffix in (".md", ".ipynb")}
-    assert listed == pages
+    pages = {p.stem for p in BOOK.iterdir() if p.suffix in (".md", ".ipynb")}
+    assert {*PAGES, Path(TOC["root"]).stem} == pages
 
 
 def test_every_notebook_has_its_running_time():

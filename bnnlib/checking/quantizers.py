@@ -1,71 +1,16 @@
-"""Checks that the tests and students' exercises share: each says in words what is wrong and what would be right."""
+"""What is checked of a quantizer."""
 
 import copy
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from bnnlib.checking.outcome import Check
 from bnnlib.layers import BinLinear
 from bnnlib.quantizers import NotPackable, Quantizer
 
-__all__ = ["Checked", "check"]
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The outcome of :func:`check`: (what was checked, what is wrong or "") in order. True if nothing is wrong."""
-
-    subject: str
-    findings: tuple[tuple[str, str], ...]
-
-    def __bool__(self) -> bool:
-        return not self.problems
-
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong, in words."""
-        return [wrong for _, wrong in self.findings if wrong]
-
-    def __str__(self) -> str:
-        lines = [
-            f"{'ok  ' if not wrong else 'WRONG'} {what}{f': {wrong}' if wrong else ''}" for what, wrong in self.findings
-        ]
-        verdict = "all is well" if self else f"{len(self.problems)} of {len(self.findings)} checks failed"
-        return "\n".join([f"{self.subject}: {verdict}", *lines])
-
-    __repr__ = __str__
-
-
-def check(kind: str, subject) -> Checked:
-    """Checks a piece of work against the library's contract.
-
-    Args:
-        kind: ``"quantizer"``.
-        subject: for a quantizer its class (made without arguments) or an instance.
-
-    Returns:
-        A :class:`Checked`: prints as a list, is true if all is well, ``problems`` holds what is wrong.
-
-    Raises:
-        ValueError: the kind is unknown.
-    """
-    if kind not in _CHECKS:
-        raise ValueError(f"check knows {', '.join(map(repr, _CHECKS))}, received {kind!r}")
-    name = getattr(subject, "__name__", type(subject).__name__)
-    findings: list[tuple[str, str]] = []
-    for what, test, essential in _CHECKS[kind]:
-        try:
-            made = subject() if isinstance(subject, type) else subject
-            wrong = test(made) or ""
-        except Exception as error:  # whatever a student's code raises is a finding
-            wrong = f"{type(error).__name__}: {error}"
-        findings.append((what, wrong))
-        if wrong and essential:
-            break
-    return Checked(name, tuple(findings))
+__all__ = ["CHECKS"]
 
 
 def _weights() -> Tensor:
@@ -224,18 +169,15 @@ def _learns(q: Quantizer) -> str:
     return f"a small layer did not learn a simple rule with it: the loss went from {losses[0]:.2f} to {losses[-1]:.2f}"
 
 
-Check = tuple[str, Callable[..., str], bool]  # what is checked, the check, whether the rest needs it
-_CHECKS: dict[str, list[Check]] = {
-    "quantizer": [
-        ("is a Quantizer", _is_a_quantizer, True),
-        ("zero has a two-valued code", _zero_is_a_value, False),
-        ("codes are small whole numbers", _codes_are_small_integers, True),
-        ("the output is codes times scale", _output_is_codes_times_scale, False),
-        ("the input is left alone", _leaves_its_input_alone, False),
-        ("a gradient flows", _gradient_flows, True),
-        ("the gradient is linear in the upstream one", _gradient_is_linear, False),
-        ("dtype and layout stay", _keeps_dtype_and_layout, False),
-        ("it copies", _copies, False),
-        ("a small layer learns with it", _learns, False),
-    ]
-}
+CHECKS: tuple[Check, ...] = (
+    ("is a Quantizer", _is_a_quantizer, True),
+    ("zero has a two-valued code", _zero_is_a_value, False),
+    ("codes are small whole numbers", _codes_are_small_integers, True),
+    ("the output is codes times scale", _output_is_codes_times_scale, False),
+    ("the input is left alone", _leaves_its_input_alone, False),
+    ("a gradient flows", _gradient_flows, True),
+    ("the gradient is linear in the upstream one", _gradient_is_linear, False),
+    ("dtype and layout stay", _keeps_dtype_and_layout, False),
+    ("it copies", _copies, False),
+    ("a small layer learns with it", _learns, False),
+)

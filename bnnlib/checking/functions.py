@@ -1,0 +1,168 @@
+"""Functions that exercises ask for: what they must give, on a few cases chosen to catch the usual slips."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from statsmodels.stats.power import TTestIndPower
+
+from bnnlib import kernels, report
+from bnnlib.checking.outcome import Check
+
+__all__ = ["TASKS", "Task", "checks"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A function to write.
+
+    Attributes:
+        signature: how it is called.
+        expected: the function's result, computed another way.
+        cases: what a case is about -> the arguments.
+        tolerance: relative; 0 for integers, which must be equal.
+    """
+
+    signature: str
+    expected: Callable[..., Any]
+    cases: Mapping[str, tuple]
+    tolerance: float = 0.0
+
+
+def checks(task: Task) -> tuple[Check, ...]:
+    """The checks of a task: that it is a function, then each of its cases."""
+
+    def is_a_function(subject) -> str:
+        return "" if callable(subject) else f"it must be a function {task.signature}, received {subject!r:.60}"
+
+    def of_case(arguments: tuple) -> Callable[[Any], str]:
+        def compare(subject) -> str:
+            wanted = np.asarray(task.expected(*arguments))
+            given = np.asarray(subject(*(np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments)))
+            if given.shape != wanted.shape:
+                return f"the result must have shape {wanted.shape}, it has {given.shape}"
+            if np.allclose(given.astype(float), wanted.astype(float), rtol=task.tolerance, atol=task.tolerance):
+                return ""
+            if not wanted.shape:
+                return f"must be {wanted:.6g}, is {given:.6g}"
+            where = tuple(np.argwhere(~np.isclose(given.astype(float), wanted.astype(float), task.tolerance))[0])
+            place = ", ".join(map(str, where))
+            return f"at [{place}] it must be {wanted[where]:.6g}, it is {given[where]:.6g}"
+
+        return compare
+
+    cases = [(what, of_case(arguments), False) for what, arguments in task.cases.items()]
+    return (("is a function", is_a_function, True), *cases)
+
+
+def _dot(a: int, b: int, n: int) -> int:
+    return sum(1 if (a >> j & 1) == (b >> j & 1) else -1 for j in range(n))
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+def _zeros_of_both_signs() -> np.ndarray:
+    return np.array([[0.0, -0.0, 1.0, -1.0]], np.float32)
+
+
+def _words(rows: int, columns: int, seed: int) -> np.ndarray:
+    return kernels.pack(np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float32))
+
+
+def _sign_product(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
+    return kernels.unpack(a, columns).astype(int) @ kernels.unpack(b, columns).astype(int).T
+
+
+def _centred(w: np.ndarray) -> np.ndarray:
+    return np.clip(w - w.mean(1, keepdims=True), -1, 1)
+
+
+TASKS: dict[str, Task] = {
+    "dot-product": Task(
+        "(a, b, n): the dot product of two rows of n signs, each packed into an integer, bit 1 for +1",
+        _dot,
+        {
+            "eight signs": (0b01001101, 0b01101011, 8),
+            "equal rows": (5, 5, 3),
+            "opposite rows": (0, 0b11111, 5),
+            "zeros behind the last sign": (0b001, 0b011, 3),
+            "more than one word": (1 << 70, 0, 130),
+        },
+    ),
+    "packer": Task(
+        "(x): the signs of x, float32 of shape (rows, columns), as uint64 words, the first column in the lowest bit",
+        kernels.pack,
+        {
+            "one word": (_normal(3, 64),),
+            "a short row": (_normal(2, 5),),
+            "a word and a tail": (_normal(4, 130),),
+            "zeros of both signs are +1": (_zeros_of_both_signs(),),
+        },
+    ),
+    "sign-product": Task(
+        "(a, b, columns): all dot products of the packed rows of a, (M, words) uint64, and of b, (N, words)",
+        _sign_product,
+        {
+            "one word": (_words(3, 64, 0), _words(4, 64, 1), 64),
+            "a tail": (_words(3, 70, 0), _words(2, 70, 1), 70),
+            "one row": (_words(1, 200, 0), _words(5, 200, 1), 200),
+        },
+    ),
+    "binaryconnect-step": Task(
+        "(latent, gradient, rate): the latent weights after one step of gradient descent and BinaryConnect's clip",
+        lambda w, g, rate: np.clip(w - rate * g, -1, 1),
+        {
+            "inside": (np.array([0.1, -0.2]), np.array([1.0, -1.0]), 0.05),
+            "a sign turns": (np.array([0.01]), np.array([1.0]), 0.1),
+            "the clip holds": (np.array([0.95, -0.95]), np.array([-1.0, 1.0]), 0.2),
+            "no mask: a gradient reaches a weight at the clip": (np.array([1.0]), np.array([1.0]), 0.1),
+        },
+        tolerance=1e-9,
+    ),
+    "centring": Task(
+        "(w): the weight, shape (outputs, inputs, height, width), less its mean over the inputs, clamped to [-1, 1]",
+        _centred,
+        {
+            "a filter bank": (_normal(4, 3, 3, 3),),
+            "the clamp comes after the centring": (3 * _normal(2, 5, 1, 1),),
+            "one input channel: nothing is left": (_normal(3, 1, 3, 3),),
+        },
+        tolerance=1e-5,
+    ),
+    "half-width": Task(
+        "(values): half the width of Student's 95 % interval for the mean",
+        report.half_width,
+        {
+            "five seeds": ([93.2, 93.4, 93.3, 93.5, 93.1],),
+            "ten seeds": ([90.0, 91.0] * 5,),
+            "two seeds": ([1.0, 2.0],),
+        },
+        tolerance=1e-6,
+    ),
+    "whole-speedup": Task(
+        "(share, factor): how many times as fast the whole becomes, if all but a share of its time becomes factor "
+        "times as fast",
+        lambda share, factor: 1 / (share + (1 - share) / factor),
+        {"a tenth stays": (0.1, 30.0), "nothing stays": (0.0, 58.0), "all stays": (1.0, 58.0), "half": (0.5, 2.0)},
+        tolerance=1e-9,
+    ),
+    "paired-ratio": Task(
+        "(ours, theirs): the median over rounds of their time by ours, measured side by side",
+        lambda ours, theirs: np.median(np.asarray(theirs) / np.asarray(ours)),
+        {
+            "steady": ([1.0, 1.0, 1.0], [2.0, 2.0, 2.0]),
+            "pair by pair, not median by median": ([1.0, 4.0, 2.0], [3.0, 4.0, 8.0]),
+            "an even number of rounds": ([1.0, 2.0], [2.0, 8.0]),
+        },
+        tolerance=1e-9,
+    ),
+    "power": Task(
+        "(difference, deviation, seeds): the chance that two arms of so many seeds show a true difference at p < 0.05",
+        lambda difference, deviation, seeds: TTestIndPower().power(difference / deviation, seeds, 0.05),
+        {"five seeds": (0.04, 0.05, 5), "fourteen seeds": (0.04, 0.05, 14), "no difference": (0.0, 0.05, 10)},
+        tolerance=1e-3,
+    ),
+}
