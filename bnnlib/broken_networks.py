@@ -29,7 +29,7 @@ def _mlp(method: Method, **settings) -> Broken:
 
 
 def relu_before_sign() -> Broken:
-    """The float block with a sign behind its ReLU."""
+    """The float block with a sign after its ReLU."""
     return _mlp(replace(catalogue.get("larq-ste-sign"), block=("layer", "pool", "norm", "relu")))
 
 
@@ -52,7 +52,7 @@ def pooling_after_sign() -> Broken:
 
 
 def no_batch_norm() -> Broken:
-    """Binary layers one behind the other, nothing that scales their sums."""
+    """Binary layers one after the other, with nothing that scales their sums."""
     return _mlp(catalogue.get("larq-ste-sign").varied(batch_norm=False))
 
 
@@ -99,7 +99,7 @@ def centring_with_one_input_channel() -> Broken:
 
 
 def sign_of_zero_is_zero() -> Broken:
-    """torch.sign behind a ReLU: the quantized input is 0 or +1, which no bit of a packed network means."""
+    """torch.sign after a ReLU: the quantized input is 0 or +1, which no bit of a packed network means."""
     return _mlp(replace(catalogue.get("bi-real-literal"), block=("layer", "pool", "norm", "relu")))
 
 

@@ -107,7 +107,7 @@ class Graph:
         concatenations keep what all their inputs have.
 
         Args:
-            value: a node, or anything that stands among a node's arguments: a number, a list of nodes.
+            value: a node, or anything else among a node's arguments: a number, a list of nodes.
         """
         if isinstance(value, Node):
             return self._non_negative[value]
@@ -163,7 +163,7 @@ class Graph:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             axis = next((axis for kind, axis in _NORM_AXES.items() if isinstance(module, kind)), None)
             if axis is None and (behind := self.channels(value.input)) is not None:
-                axis = behind.axis  # one-dimensional norms stand behind linear layers and behind convolutions
+                axis = behind.axis  # one-dimensional norms follow linear layers and convolutions
             return Channels(module.num_features, axis, module)
         if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
             return self.channels(value.input)
@@ -176,7 +176,7 @@ class Graph:
             return next((channels for channels in made if channels is not None), None)
         return None
 
-    def norm_behind(self, node: Node) -> nn.Module | None:
+    def norm_after(self, node: Node) -> nn.Module | None:
         """The batch norm that alone sees a node's output, as it is, rectified or pooled: a scale is lost in it."""
         while len(node.feeds) == 1:
             node = node.feeds[0]

@@ -34,7 +34,7 @@ def provenance(device: str = "cpu") -> dict[str, str | int]:
 
 @cache
 def commit() -> str:
-    """The commit of the source tree, with "+" behind it if the library's files differ from it; "unknown" outside one.
+    """The commit of the source tree, with "+" after it if the library's files differ from it; "unknown" outside one.
 
     Asked once in a process: the code that runs is the one that was loaded, whatever is committed meanwhile. A
     repository that happens to lie around an installed copy says nothing about it: only one that tracks the library's

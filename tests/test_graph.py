@@ -65,14 +65,14 @@ def test_the_channels_of_a_map_and_their_axis(layers, wanted):
     assert (found and found[:2]) == wanted
 
 
-def test_the_norm_behind_a_layer_is_the_one_that_alone_sees_it():
+def test_the_norm_after_a_layer_is_the_one_that_alone_sees_it():
     net = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Tanh(),
         nn.BatchNorm2d(4),
     )  # fmt: skip
     graph = trace(net)
-    assert graph.norm_behind(graph.calls(net[0])[0]) is net[3]
-    assert graph.norm_behind(graph.calls(net[4])[0]) is None
+    assert graph.norm_after(graph.calls(net[0])[0]) is net[3]
+    assert graph.norm_after(graph.calls(net[4])[0]) is None
 
 
 def test_the_librarys_layers_are_seen_as_they_are_and_shortcuts_through():

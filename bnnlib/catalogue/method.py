@@ -56,8 +56,8 @@ class Method:
         paper: authors, year, arXiv number; empty for `float`.
         weight_bits, activation_bits: 1, 1.58 (three values), 2, ... or 32; methods are compared within one activation
             width.
-        weight_quantizer: makes a new quantizer for a layer of so many filters.
-        input_quantizer: makes a new quantizer for a layer of so many input channels.
+        weight_quantizer: makes a new quantizer for a layer with that many filters.
+        input_quantizer: makes a new quantizer for a layer with that many input channels.
         signed_input_quantizer: the same with signed codes, where those of ``input_quantizer`` are unsigned: for layers
             whose input can be negative, if ``binarize`` is asked for it. None where signs are codes already.
         layers: the family of layers that it builds with.

@@ -88,7 +88,7 @@ TASKS: dict[str, Task] = {
             "eight signs": (0b01001101, 0b01101011, 8),
             "equal rows": (5, 5, 3),
             "opposite rows": (0, 0b11111, 5),
-            "zeros behind the last sign": (0b001, 0b011, 3),
+            "zeros after the last sign": (0b001, 0b011, 3),
             "more than one word": (1 << 70, 0, 130),
         },
     ),
@@ -160,7 +160,8 @@ TASKS: dict[str, Task] = {
         tolerance=1e-9,
     ),
     "power": Task(
-        "(difference, deviation, seeds): the chance that two arms of so many seeds show a true difference at p < 0.05",
+        "(difference, deviation, seeds): the chance that two arms, each with that many seeds, show a true difference at "
+        "p < 0.05",
         lambda difference, deviation, seeds: TTestIndPower().power(difference / deviation, seeds, 0.05),
         {"five seeds": (0.04, 0.05, 5), "fourteen seeds": (0.04, 0.05, 14), "no difference": (0.0, 0.05, 10)},
         tolerance=1e-3,

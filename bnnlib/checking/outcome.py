@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["Check", "Checked"]
 
-# what is checked; the check, which gives "" or what is wrong; whether the checks behind it need it
+# what is checked; the check, which gives "" or what is wrong; whether the checks after it need it
 Check = tuple[str, Callable[[Any], str | None], bool]
 
 

@@ -1,4 +1,4 @@
-"""What stands in front of a sign: a map that is never negative would make it +1 everywhere."""
+"""What comes before a sign: a map that is never negative would make it +1 everywhere."""
 
 from torch import nn
 
@@ -105,10 +105,10 @@ def _replacement(method: Method, found: set[Channels | None], fed: nn.Module) ->
         found: the channels of the maps that it takes, None among them where they are unknown.
         fed: the layer whose sign it feeds; new parameters are like the module's that made the map, or else like its.
     """
-    behind_norm = method.activation is not None and method.block.index(method.activation) > method.block.index("norm")
-    if behind_norm and method.activation == "hardtanh":
+    after_norm = method.activation is not None and method.block.index(method.activation) > method.block.index("norm")
+    if after_norm and method.activation == "hardtanh":
         return HardTanh()
-    if behind_norm and method.activation == "rprelu":
+    if after_norm and method.activation == "rprelu":
         made = next((channels.module for channels in found if channels is not None), fed)
         weight = next(iter(made.parameters()), None)
         weight = fed.weight if weight is None else weight

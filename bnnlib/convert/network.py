@@ -64,7 +64,7 @@ def binarize(
     refused if another of them is the network's output or a logarithm's or root's input. ReLU modules registered under
     several names are looked at name by name.
 
-    A layer that stands in several places is converted once and stays shared. Tied weights stay tied where the layers
+    A layer used in several places is converted once and stays shared. Tied weights stay tied where the layers
     are converted alike.
 
     Args:
@@ -242,7 +242,7 @@ def _notes(layer: _Layer, method: Method, graph: Graph | None, model: nn.Module)
     calls = graph.calls(layer.module) if graph is not None else []
     if layer.place == "last":
         if graph is not None:
-            normed = all(graph.norm_behind(call) is not None for call in calls)
+            normed = all(graph.norm_after(call) is not None for call in calls)
         else:
             normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in list(model.modules())[-3:])
         if not normed:

@@ -1,4 +1,4 @@
-"""Modules that stand in several places, and parameters that several modules share."""
+"""Modules used in several places, and parameters that several modules share."""
 
 import copy
 

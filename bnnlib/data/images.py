@@ -83,7 +83,7 @@ def load_images(
         profile: ``"quick"``, the built-in sample (Fashion-MNIST only), or ``"full"``, the whole set.
         test: False leaves the test images unread, for tuning.
         progress: show a bar while downloading.
-        train_size: use only so many training images; smaller sets are contained in larger ones.
+        train_size: use only that many training images; smaller sets are contained in larger ones.
         augment: of training images: ``"shift"`` (up to 2 pixels each way), ``"flip"`` (left to right), both, or none.
 
     Returns:

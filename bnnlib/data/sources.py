@@ -270,7 +270,7 @@ def _sweep() -> None:
 
 
 class _AtMost:
-    """A file that takes so many bytes and no more."""
+    """A file that takes a given number of bytes and no more."""
 
     def __init__(self, file: BinaryIO, size: int, url: str):
         self._file = file

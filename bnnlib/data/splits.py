@@ -125,7 +125,7 @@ class Splits:
                 )
 
     def shared_groups(self) -> set[int]:
-        """Groups (speakers) that stand in more than one split: with them a test measures less than it seems to."""
+        """Groups (speakers) that occur in more than one split: with them a test measures less than it seems to."""
         seen: set[int] = set()
         shared: set[int] = set()
         for split in (self.train, self.validation, self.test):

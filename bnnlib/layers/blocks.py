@@ -52,7 +52,7 @@ class RPReLU(nn.Module):
     Args:
         channels: how many.
         channel_axis: where the channels are, counted from the end, so that it holds with and without a batch axis: -1
-            behind a linear layer, -2 and -3 behind a one- or two-dimensional convolution. ``None`` takes axis 1, or the
+            after a linear layer, -2 and -3 after a one- or two-dimensional convolution. ``None`` takes axis 1, or the
             last of a one- or two-dimensional input.
         device, dtype: of the parameters, as in torch.
 

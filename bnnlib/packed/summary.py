@@ -117,7 +117,7 @@ class Summary:
         )
 
     def _below(self) -> list[str]:
-        """What stands below the table."""
+        """The lines below the table."""
         return [self._conclusion(), *self.notes]
 
     def _repr_html_(self) -> str:
@@ -156,7 +156,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     Weights count with the bits of their codes. A batch norm counts as the two float32 a channel that it is packed as
     (multiplier and offset); the scale of a layer that feeds one and nothing else, directly or through a ReLU or
     pooling, is folded into it and costs nothing, otherwise it counts as float32, and so does everything else that is
-    learned (biases, thresholds, step sizes of inputs). What several modules share counts once, where it stands first.
+    learned (biases, thresholds, step sizes of inputs). What several modules share counts once, at its first place.
 
     Multiply-accumulates are those of linear layers, of one- and two-dimensional convolutions, and of
     ``nn.MultiheadAttention``: its four projections (the output's among them) and both of its products. A layer that is
@@ -264,11 +264,11 @@ def _notes(owners: list[tuple[str, nn.Module]], work: dict[str, _Work], graph: G
 
 
 def _folded(module: nn.Module, following: nn.Module | None, graph: Graph | None) -> bool:
-    """Whether a layer's scale is part of the norm behind it; in the order of execution if there is no graph."""
+    """Whether a layer's scale is part of the norm after it; in the order of execution if there is no graph."""
     if not isinstance(module, _WEIGHTED):
         return False
     calls = graph.calls(module) if graph is not None else []
-    norms = [graph.norm_behind(call) for call in calls] if calls else [following]
+    norms = [graph.norm_after(call) for call in calls] if calls else [following]
     return all(isinstance(norm, _NORM) and norm.num_features == module.weight.shape[0] for norm in norms)
 
 

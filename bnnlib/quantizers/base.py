@@ -84,7 +84,7 @@ class _ByRule(torch.autograd.Function):
     """Forward: the quantizer's value. Backward: the quantizer's own rule (:meth:`Quantizer.gradient`).
 
     The value is a new tensor with the strides of ``x``. A function that returns one of its arguments gives a view of
-    it, which loses the channels-last strides of a weight with one input channel, and the layers behind it run in the
+    it, which loses the channels-last strides of a weight with one input channel, and the layers after it run in the
     slower layout; broadcasting can lose them too.
     """
 

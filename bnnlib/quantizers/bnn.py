@@ -19,7 +19,7 @@ class SteSign(Sign):
 
     Source: arXiv:1602.02830, secs. 1.1 and 1.3; larq ``ste_sign(clip_value)``. torch's hardtanh has a strict mask,
     which would freeze clipped weights for ever. A popular PyTorch version (itayhubara/BinaryNet.pytorch) has an
-    unmasked estimator behind a hard tanh and never clips its weights.
+    unmasked estimator after a hard tanh and never clips its weights.
     """
 
     def __init__(self, clip: float | None = 1.0, *, zero: float = 1.0):

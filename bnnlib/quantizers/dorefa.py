@@ -82,7 +82,7 @@ class DoReFaActivation(Quantizer):
     {-L, ..., L} with scale 1/L: at 2 bits -1, 0 and 1. ``signed`` is for an input that can be negative. No trained
     parameters.
 
-    Source: arXiv:1606.06160, sec. 2.5. The paper's activations stand behind a function bounded to [0, 1] and have no
+    Source: arXiv:1606.06160, sec. 2.5. The paper's activations come after a function bounded to [0, 1] and have no
     signed form; this one is ours. It gives up one of the 2^k codes, so that zero (padding, most of all) is exact.
     """
 

@@ -16,7 +16,7 @@ def update_scale(weight: Tensor, optimizer: Literal["adam", "sgd"] = "adam") -> 
     the weight's parameter group, which is the same thing), not the gradient, because Adam would cancel that.
 
     Args:
-        weight: shape (out, in), or (out, in, ...) with a kernel behind.
+        weight: shape (out, in), or (out, in, ...) with a kernel's axes after them.
         optimizer: ``"adam"`` or ``"sgd"``.
 
     Source: ``get_all_LR_scale`` of MatthieuCourbariaux/BinaryConnect.

@@ -40,7 +40,7 @@ class LSQ(Quantizer):
     r"""A uniform quantizer whose step size is learned, one scalar for a tensor.
 
     Forward: :math:`\bar v = \mathrm{round}(\mathrm{clip}(v/s, -Q_n, Q_p))`, :math:`q(v) = s\,\bar v` (eqs. 1 and 2),
-    round half to even. Signed (weights): :math:`Q_n = 2^{b-1}, Q_p = 2^{b-1}-1`; unsigned (activations behind a ReLU):
+    round half to even. Signed (weights): :math:`Q_n = 2^{b-1}, Q_p = 2^{b-1}-1`; unsigned (activations after a ReLU):
     :math:`Q_n = 0, Q_p = 2^b - 1`.
 
     Gradient: with respect to v straight through inside the range, zero outside; with respect to s (eq. 3)
@@ -123,7 +123,7 @@ class LSQ(Quantizer):
     @torch.no_grad()
     def clamp_step_(self) -> None:
         """Keeps the step size at 1e-12 or above, in place; done at the start of each forward pass in training."""
-        # by its data, which autograd doesn't count as a change: a layer that stands in two places clamps twice a pass
+        # by its data, which autograd doesn't count as a change: a layer used in two places clamps twice a pass
         self.step.data.clamp_(min=LEAST_STEP)
 
     def extra_repr(self) -> str:

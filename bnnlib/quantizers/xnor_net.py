@@ -145,7 +145,7 @@ class CentredSign(FilterScaledSign):
 class XnorProcedure(CentredSign):
     r"""The procedure of the well-known codes, in which a hook centres and clamps the latent weight before each step.
 
-    Forward, in training: :math:`\alpha_o\,\mathrm{sign}(W)` of the latent weight as it stands, which
+    Forward, in training: :math:`\alpha_o\,\mathrm{sign}(W)` of the latent weight as it is, which
     :meth:`centre_`, called by the catalogue's hook ``centre_weights``, has centred and clamped in place. In eval: of a
     centred, clamped copy (:func:`centred_clamped`).
 

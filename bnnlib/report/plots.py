@@ -112,7 +112,7 @@ def points_by_arm(
 ) -> Axes:
     """Every seed of every arm as a point, arms from top to bottom, with the mean as a bar across."""
     names = list(dict.fromkeys(runs[by]))
-    ax = ax or plt.subplots(figsize=(7, 0.42 * len(names) + 1.2))[1]
+    ax = ax or plt.subplots(figsize=(6, 0.3 * len(names) + 1.0))[1]
     for row, name in enumerate(names):
         values = runs.loc[runs[by] == name, value].to_numpy(float)
         ax.plot(values, np.full(len(values), row), "o", color=colour(name), alpha=0.75, markersize=6, clip_on=False)
@@ -128,7 +128,7 @@ def points_by_arm(
 
 def confusion_heatmap(matrix: np.ndarray, classes: Sequence[str], *, ax: Axes | None = None, title: str = "") -> Axes:
     """Rows are true classes, columns predicted ones, in percent of the row; the diagonal is left out of the colours."""
-    ax = ax or plt.subplots(figsize=(6.4, 5.2))[1]
+    ax = ax or plt.subplots(figsize=(6.0, 5.0))[1]
     share = 100 * matrix / matrix.sum(1, keepdims=True)
     ax.grid(visible=False)
     errors = np.where(np.eye(len(classes), dtype=bool), np.nan, share)
@@ -144,7 +144,7 @@ def confusion_heatmap(matrix: np.ndarray, classes: Sequence[str], *, ax: Axes | 
 
 def class_heatmap(table: pd.DataFrame, label: str, *, ax: Axes | None = None, centre: float | None = None) -> Axes:
     """A table of classes (rows) by arms (columns) as colours with the numbers in them."""
-    ax = ax or plt.subplots(figsize=(1.5 + 1.15 * table.shape[1], 4.2))[1]
+    ax = ax or plt.subplots(figsize=(min(6.0, 2.2 + 1.1 * table.shape[1]), 4.2))[1]
     options = {"cmap": "viridis"} if centre is None else {"cmap": "vlag_r", "center": centre}
     sns.heatmap(table, annot=True, fmt=".1f", ax=ax, cbar_kws={"label": label}, linewidths=0.4, **options)
     ax.set(xlabel="", ylabel="")
@@ -160,7 +160,7 @@ def histogram_drift(counts: Mapping[str, np.ndarray], rows: Sequence[int] | None
         rows: the epochs to draw; first, second, middle and last by default.
     """
     lines = -(-len(counts) // 3)
-    fig, axes = plt.subplots(lines, 3, figsize=(8, 2.3 * lines), sharey=True, sharex=True, squeeze=False)
+    fig, axes = plt.subplots(lines, 3, figsize=(6, 1.9 * lines), sharey=True, sharex=True, squeeze=False)
     for ax in axes.flat[len(counts) :]:
         ax.axis("off")
     for ax, (name, table) in zip(axes.flat, counts.items(), strict=False):
@@ -182,16 +182,18 @@ def histogram_drift(counts: Mapping[str, np.ndarray], rows: Sequence[int] | None
 def image_grid(
     images: np.ndarray, titles: Sequence[str] = (), *, columns: int = 8, limit: float | None = None
 ) -> Figure:
-    """Small grey pictures, shape (N, H, W); ``limit`` makes the scale symmetric about zero."""
+    """Small grey pictures, shape (N, H, W), with titles of two lines at most; ``limit`` makes the scale symmetric."""
     count = len(images)
     lines = -(-count // columns)
-    fig, axes = plt.subplots(lines, columns, figsize=(0.85 * columns, 0.95 * lines), squeeze=False)
+    side = min(0.95, 6.0 / columns)  # inches
+    height = side + 0.3 * bool(titles)
+    fig, axes = plt.subplots(lines, columns, figsize=(side * columns, height * lines), squeeze=False)
     for index, ax in enumerate(axes.flat):
         ax.axis("off")
         if index < count:
             options = {"cmap": "gray_r"} if limit is None else {"cmap": "vlag", "vmin": -limit, "vmax": limit}
             ax.imshow(images[index], **options)
             if titles:
-                ax.set_title(titles[index], fontsize=7)
+                ax.set_title(titles[index], fontsize=7, pad=2)
     fig.tight_layout(pad=0.3)
     return fig

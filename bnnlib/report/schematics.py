@@ -14,7 +14,7 @@ __all__ = ["block_orders", "image_road", "latent_weight", "word_of_signs"]
 
 REAL, BITS, PLAIN = "#E69F00", "#0072B2", "#999999"  # what flows: real numbers, bits; and what is done to them
 FORWARD, BACKWARD = "#333333", "#D55E00"
-# The parts of a method's block: what stands in the box, and its colour.
+# The parts of a method's block: the text of its box, and its colour.
 _PARTS = {
     "sign": ("sign", BITS),
     "codes": ("2-bit\ncodes", BITS),

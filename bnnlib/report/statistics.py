@@ -26,7 +26,7 @@ def half_width(values: Iterable[float], level: float = 0.95) -> float:
 def summarise(runs: pd.DataFrame, value: str = "test_accuracy", by: str = "arm") -> pd.DataFrame:
     """Mean and 95 % half-width over the seeds of each arm, in order of appearance.
 
-    Groups of three seeds or fewer get no interval (NaN); their smallest and largest value stand beside the mean.
+    Groups of three seeds or fewer get no interval (NaN); their smallest and largest values are given beside the mean.
     """
     rows = []
     for name, group in runs.groupby(by, sort=False):
@@ -52,11 +52,11 @@ def paired_difference(runs: pd.DataFrame, one: str, other: str, value: str = "te
         runs: rows with ``arm``, ``seed`` and ``value``.
 
     Raises:
-        ValueError: the arms have fewer than two seeds in common, or a seed stands twice in an arm.
+        ValueError: the arms have fewer than two seeds in common, or a seed occurs twice in an arm.
     """
     chosen = runs[runs["arm"].isin([one, other])]
     if chosen.duplicated(["arm", "seed"]).any():
-        raise ValueError(f"a seed stands twice in {one!r} or {other!r}; compare runs of one setting only")
+        raise ValueError(f"a seed occurs twice in {one!r} or {other!r}; compare runs of one setting only")
     table = chosen.pivot(index="seed", columns="arm", values=value).reindex(columns=[one, other]).dropna()
     if len(table) < 2:
         arms = ", ".join(dict.fromkeys(runs["arm"]))

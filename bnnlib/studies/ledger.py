@@ -19,7 +19,7 @@ def claims(path: Path) -> pd.DataFrame:
     of an arm, or, for a study ``bench/NAME``, the rows of that table for which the pandas query ``arm`` holds.
 
     Raises:
-        ValueError: a column is missing, an id stands twice, or a row lacks its claim, source or comment.
+        ValueError: a column is missing, an id occurs twice, or a row lacks its claim, source or comment.
     """
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if tuple(table.columns) != COLUMNS:

@@ -26,7 +26,7 @@ class Run:
     """One training of a study. The same description gives the same result on the same machine and thread count.
 
     Attributes:
-        arm: what the run stands for in its study ("stochastic", "no clip"); runs of an arm differ in their seed.
+        arm: what the run is an example of in its study ("stochastic", "no clip"); runs of an arm differ in their seed.
         method: name in ``bnnlib.methods``.
         model: name in ``bnnlib.models.MODELS``.
         dataset: name in ``bnnlib.data.LOADERS``.
@@ -117,13 +117,13 @@ class Study:
     Attributes:
         name: its folder below the results.
         question: what it is to answer, in a sentence.
-        runs: in the order they are run; one that another needs stands among them, anywhere.
+        runs: in the order they are run; one that another needs is among them, anywhere.
         test: False for tuning, which must not see the test split.
         scores: arms whose class scores are kept, in float16, beside the predicted classes.
         checkpoints: runs (by arm, seed 0) whose latent weights are kept as safetensors.
 
     Raises:
-        ValueError: a run stands twice, needs one that is not among them, or has a teacher too many or too few; the name
+        ValueError: a run occurs twice, needs one that is not among them, or has a teacher too many or too few; the name
             is no folder's, there are no runs, or an arm is unknown.
     """
 

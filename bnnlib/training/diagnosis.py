@@ -67,7 +67,7 @@ def diagnose(history: History) -> Diagnosis:
 
     Args:
         history: of a training by ``bnnlib.fit`` (``result.history``), of any method. One epoch is enough for most
-            faults, a schedule that stands still needs two.
+            faults, a schedule that does not advance needs two.
 
     Returns:
         A :class:`Diagnosis`: prints as text, is true if nothing is conspicuous; ``likely`` is the first
@@ -167,14 +167,14 @@ FAULTS = (
     Fault(
         "ReLU before sign",
         "a layer's binary input is +1 everywhere",
-        "a ReLU leaves nothing below zero, so the sign behind it is a constant and the layer sees no input",
+        "a ReLU leaves nothing below zero, so the sign after it is a constant and the layer sees no input",
         "take the ReLU away, or put a batch norm between it and the sign",
         _constant,
     ),
     Fault(
         "pooling after sign",
         "a layer's input is binary before its own sign, and mostly +1",
-        "the largest of four signs is +1 unless all four are -1: most of the information is gone",
+        "the norm balances the signs before the pooling, and the largest of four is +1 unless all four are -1",
         "pool before the norm and the sign: layer - pool - norm - sign",
         _mostly_positive,
     ),
@@ -189,7 +189,7 @@ FAULTS = (
         "no batch norm",
         "inputs far outside the window in which the estimator passes a gradient",
         "sums of many signs are large; where the estimator's slope is zero nothing below learns",
-        "put a batch norm behind every binary layer",
+        "put a batch norm after every binary layer",
         _out_of_reach,
     ),
     Fault(

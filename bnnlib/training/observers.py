@@ -11,7 +11,7 @@ class Observer:
     """Looks on while a network trains; a subclass overrides what it wants to see. It must not change anything."""
 
     def begin(self, title: str, epochs: int, steps: int, done: int) -> None:
-        """Training begins: ``epochs`` of ``steps`` steps each, of which ``done`` epochs are behind it already."""
+        """Training begins: ``epochs`` of ``steps`` steps each, of which ``done`` epochs are done already."""
 
     def step(self, epoch: int, step: int, steps: int) -> None:
         """The step of that number (1, 2, ...) in an epoch is done."""

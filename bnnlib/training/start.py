@@ -16,7 +16,7 @@ _NORM = nn.modules.batchnorm._BatchNorm
 def start_from(model: nn.Module, source: nn.Module) -> None:
     """Takes over the weights of another network of the same layers, trained under any method.
 
-    Layers and norms are paired in the order in which the networks register them, whatever stands around them. What a
+    Layers and norms are paired in the order in which the networks register them, whatever is around them. What a
     quantizer learns (a step size, a scale) is set from the new weights, or copied where the source has the same
     quantizer of the same width; what both networks learn beside that under the same name (thresholds, slopes) is
     copied.

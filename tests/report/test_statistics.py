@@ -40,7 +40,7 @@ def test_pairing_needs_common_seeds_and_names_the_arms():
 
 
 def test_a_seed_that_stands_twice_is_refused():
-    with pytest.raises(ValueError, match="a seed stands twice"):
+    with pytest.raises(ValueError, match="a seed occurs twice"):
         paired_difference(pd.concat([runs(5), runs(5)]), "x", "y")
 
 

@@ -1,0 +1,73 @@
+"""Methods beside each other: accuracy over seeds, bytes, operations and the cost of a training step, a row each."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from bnnlib import catalogue, models
+from bnnlib.packed.summary import summary
+from bnnlib.report import summarise
+from bnnlib.studies.registry import get, results_folder, store_of
+
+__all__ = ["COLUMNS", "comparison"]
+
+COLUMNS = {
+    "widths": "bits of weights and activations: W1A32, W1A1, W2A2",
+    "seeds": "trainings",
+    "accuracy": "mean test accuracy in percent",
+    "± 95 %": "half-width of its interval over seeds; NaN for three seeds or fewer",
+    "least": "smallest of the seeds, in percent",
+    "most": "largest of the seeds, in percent",
+    "bytes": "of the packed network",
+    "1-bit MACs": "multiply-accumulates of one input on bits",
+    "2-bit MACs": "multiply-accumulates of one input on codes of two bits",
+    "real MACs": "multiply-accumulates of one input with a real number in them",
+    "step": "time of a training step by float's; NaN where it was not measured",
+    "processor": "on which",
+}
+
+
+def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame:
+    """The methods of a study whose runs differ in their method (and seed) only.
+
+    Args:
+        study: its name. Arms without a finished run are left out.
+        folder: where results lie, bench tables included; the course's own by default.
+
+    Returns:
+        A row for each arm, in the study's order, grouped by activation width; see :data:`COLUMNS`.
+    """
+    folder = folder or results_folder()
+    runs = store_of(study, folder).runs()
+    if not len(runs):
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = summarise(runs).rename(columns={"mean": "accuracy"})
+    first = {run.arm: run for run in reversed(get(study).runs)}
+    rows = []
+    for arm in table.index:
+        run = first[arm]
+        method = run.build_method()
+        counted = summary(run.build_model(), models.MODELS[run.model].input_shape)
+        rows.append(
+            {
+                "widths": method.widths,
+                "bytes": counted.bytes,
+                "1-bit MACs": counted.macs(1),
+                "2-bit MACs": counted.macs(2),
+                "real MACs": counted.macs(32),
+                **_step(folder / "bench" / f"steps-{run.model}.csv", run.method),
+            }
+        )
+    table = table.join(pd.DataFrame(rows, index=table.index))
+    order = sorted(table.index, key=lambda arm: -catalogue.get(first[arm].method).activation_bits)
+    return table.loc[order, list(COLUMNS)]
+
+
+def _step(path: Path, method: str) -> dict[str, float | str | None]:
+    """The measured ratio of a training step, of the table's last processor."""
+    if not path.exists():
+        return {"step": None, "processor": None}
+    rows = pd.read_csv(path).query("what == 'training' and method == @method")
+    if not len(rows):
+        return {"step": None, "processor": None}
+    return {"step": rows["ratio"].iloc[-1], "processor": rows["processor"].iloc[-1]}
