@@ -160,8 +160,8 @@ TASKS: dict[str, Task] = {
         tolerance=1e-9,
     ),
     "power": Task(
-        "(difference, deviation, seeds): the chance that two arms, each with that many seeds, show a true difference at "
-        "p < 0.05",
+        "(difference, deviation, seeds): the chance that two arms, each with that many seeds, show a true difference "
+        "at p < 0.05",
         lambda difference, deviation, seeds: TTestIndPower().power(difference / deviation, seeds, 0.05),
         {"five seeds": (0.04, 0.05, 5), "fourteen seeds": (0.04, 0.05, 14), "no difference": (0.0, 0.05, 10)},
         tolerance=1e-3,

@@ -1,4 +1,4 @@
-"""XNOR-Net's layers: the paper's input scale K, and the operator that equals the well-known codes' procedure."""
+"""XNOR-Net's layers: the paper's input scale K, and the operator that equals its implementations' procedure."""
 
 import math
 
@@ -14,7 +14,7 @@ from bnnlib.quantizers.xnor_net import CentredSign, centred_clamped, procedure_g
 class ScaledLinear(BinLinear):
     r"""A linear layer whose product is multiplied by :math:`\beta = \mathrm{mean}|x|` of each sample.
 
-    Source: XNOR-Net (arXiv:1603.05279), eq. 8. β is a constant for the gradient. Neither of the well-known codes has
+    Source: XNOR-Net (arXiv:1603.05279), eq. 8. β is a constant for the gradient. Neither well-known implementation has
     it.
     """
 
@@ -29,7 +29,7 @@ class _ScaledConv:
     equal weights that sum to one, with the layer's stride, padding (and its mode) and dilation; padded zeros count, so
     K shrinks at the borders. K is shared by all output channels and is a constant for the gradient.
 
-    Source: XNOR-Net (arXiv:1603.05279), sec. 3.2 and fig. 2. Neither of the well-known codes has it.
+    Source: XNOR-Net (arXiv:1603.05279), sec. 3.2 and fig. 2. Neither well-known implementation has it.
     """
 
     def input_scale(self, x: Tensor) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279): the paper's formulas, and what its two well-known codes do.
+"""XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279): the paper's formulas, and what two implementations do.
 
 The paper binarises a weight as ``alpha * sign(W)`` with the mean absolute weight of each filter
 (:class:`XnorSign`). The code of its authors (allenai/XNOR-Net, Lua) and its PyTorch port
@@ -15,7 +15,7 @@ from bnnlib.quantizers.base import FilterScaledSign, Sign, binary_sign, filter_m
 
 
 class StrictSign(Sign):
-    r"""The sign of activations with a strict mask, as both well-known codes of XNOR-Net have it.
+    r"""The sign of activations with a strict mask, as both well-known implementations have it.
 
     Forward: :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
 
@@ -81,7 +81,7 @@ Rule = Literal["port", "port-imagenet", "allenai-sgd", "allenai-adam"]
 
 
 def procedure_gradient(weight: Tensor, upstream: Tensor, rule: Rule = "port", zero: float = 1.0) -> Tensor:
-    r"""The gradient that the well-known codes give the centred, clamped latent weight :math:`\hat W`.
+    r"""The gradient that the well-known implementations give the centred, clamped latent weight :math:`\hat W`.
 
     With n weights and C input channels in a filter and :math:`G` the gradient of the binarised weight:
 
@@ -143,7 +143,7 @@ class CentredSign(FilterScaledSign):
 
 
 class XnorProcedure(CentredSign):
-    r"""The procedure of the well-known codes, in which a hook centres and clamps the latent weight before each step.
+    r"""The procedure of the implementations, in which a hook centres and clamps the latent weight before each step.
 
     Forward, in training: :math:`\alpha_o\,\mathrm{sign}(W)` of the latent weight as it is, which
     :meth:`centre_`, called by the catalogue's hook ``centre_weights``, has centred and clamped in place. In eval: of a

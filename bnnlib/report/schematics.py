@@ -152,8 +152,8 @@ def image_road(stages: Sequence[tuple[str, str, bool]]) -> Figure:
     top = step * len(stages)
     for index, (name, out, is_bits) in enumerate(stages):
         y = top - step * index - 0.12
-        _box(ax, (1.6, y), (2.7, 0.3), name, BITS if is_bits else REAL)
-        ax.text(3.15, y, out, va="center", fontsize=8)
+        _box(ax, (1.7, y), (3.2, 0.3), name, BITS if is_bits else REAL)
+        ax.text(3.45, y, out, va="center", fontsize=8)
         if index:
-            _arrow(ax, (1.6, y + step - 0.16), (1.6, y + 0.17))
+            _arrow(ax, (1.7, y + step - 0.16), (1.7, y + 0.17))
     return ax.figure

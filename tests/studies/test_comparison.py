@@ -1,0 +1,64 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bnnlib import studies
+from bnnlib.studies import ResultsStore, Run, Study, comparison
+from bnnlib.studies.comparison import COLUMNS
+from bnnlib.training import Settings
+
+ACCURACIES = {"float": [93.0, 94.0, 95.0, 94.0], "bnn": [88.0, 89.0, 90.0]}
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    runs = tuple(
+        Run(method, method, "compact-cnn", "FashionMNIST", Settings(epochs=1, seed=seed))
+        for method, values in ACCURACIES.items()
+        for seed in range(len(values))
+    )
+    monkeypatch.setitem(studies.STUDIES, "toy", Study("toy", "?", runs))
+    store = ResultsStore(tmp_path / "toy")
+    for run in runs:
+        figures = {"test_accuracy": ACCURACIES[run.arm][run.settings.seed]}
+        parts = {
+            "description": run.describe(),
+            "settings": vars(run.settings),
+            "figures": figures,
+            "epochs": {"epoch": [1]},
+            "provenance": {},
+        }
+        store.add(run.id, parts, {"test_labels": np.zeros(1)})
+
+
+def test_a_row_for_each_method_with_what_was_counted_by_hand(tmp_path):
+    table = comparison("toy", tmp_path)
+    assert list(table.columns) == list(COLUMNS)
+    assert list(table.index) == ["float", "bnn"]
+    assert table.loc["bnn", ["seeds", "accuracy", "least", "most"]].tolist() == [3, 89.0, 88.0, 90.0]
+    assert np.isnan(table.loc["bnn", "± 95 %"])
+    assert table.loc["float", "± 95 %"] > 0
+    # 215,732 numbers of four bytes; all 214,816 weights in bits and 916 numbers of four bytes
+    assert table["bytes"].tolist() == [862_928, 214_816 // 8 + 4 * 916]
+    # a 3x3 convolution has 9 times its input channels, output channels and pixels; only the first one sees real pixels
+    inner = 9 * (32 * 32 * 14**2 + 32 * 64 * 14**2 + 64 * 64 * 7**2) + 576 * 256 + 256 * 10
+    assert table.loc["bnn", ["1-bit MACs", "real MACs"]].tolist() == [inner, 9 * 32 * 28**2]
+    assert table.loc["float", ["1-bit MACs", "real MACs"]].tolist() == [0, inner + 9 * 32 * 28**2]
+
+
+def test_the_step_is_the_bench_table_s_and_missing_where_there_is_none(tmp_path):
+    assert comparison("toy", tmp_path)["step"].isna().all()
+    (tmp_path / "bench").mkdir()
+    rows = [
+        {"what": "training", "method": "bnn", "ratio": 1.5, "processor": "mine"},
+        {"what": "inference", "method": "bnn", "ratio": 9.0, "processor": "mine"},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "bench" / "steps-compact-cnn.csv")
+    table = comparison("toy", tmp_path)
+    assert table.loc["bnn", ["step", "processor"]].tolist() == [1.5, "mine"]
+    assert np.isnan(table.loc["float", "step"])
+
+
+def test_a_study_without_runs_gives_an_empty_table(tmp_path):
+    assert list(comparison("ideas", tmp_path).columns) == list(COLUMNS)
+    assert len(comparison("ideas", tmp_path)) == 0
