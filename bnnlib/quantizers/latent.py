@@ -12,9 +12,9 @@ def update_scale(weight: Tensor, optimizer: Literal["adam", "sgd"] = "adam") -> 
 
     With the code's coefficient ``h = sqrt(1.5 / (fan_in + fan_out))``, the mean absolute weight of Glorot's uniform
     initialisation, it is ``1 / h`` for Adam and ``1 / h**2`` for SGD: a latent weight lives in [-1, 1] whatever the
-    size of its layer, so its steps must be as much larger than those of an ordinary weight as its range is. The *update* is
-    scaled (here: the learning rate of the weight's parameter group, which is the same thing), not the gradient, because
-    Adam would cancel that.
+    size of its layer, so its steps must be as much larger than those of an ordinary weight as its range is. The
+    *update* is scaled (here: the learning rate of the weight's parameter group, which is the same thing), not the
+    gradient, because Adam would cancel that.
 
     Args:
         weight: shape (out, in), or (out, in, ...) with a kernel's axes after them.
