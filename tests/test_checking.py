@@ -124,7 +124,7 @@ def test_a_good_one_says_so():
 
 
 def test_unknown_kinds_are_named():
-    with pytest.raises(ValueError, match="check knows 'quantizer', .*, received 'layer'"):
+    with pytest.raises(ValueError, match=r"check knows 'quantizer', .*, received 'layer'"):
         check("layer", None)
 
 

@@ -125,6 +125,7 @@ def execute(
         client.submit(_ready, study, [by_id[run_id] for run_id in todo], store, work, pure=False).result()
         waiting, running = list(todo), {}
         while waiting or running:
+            slots = max(1, sum(client.nthreads().values()))
             for run_id in list(waiting):
                 needs = {needed.id for needed in by_id[run_id].needs}
                 if failed := needs & set(failures):
@@ -133,7 +134,7 @@ def execute(
                     continue
                 ready = not needs & {*waiting, *running} and asleep.get(run_id, 0) <= time.monotonic()
                 # no more than there are workers: one that dies would be blamed for what is queued on it, too
-                if ready and len(running) < max(1, sum(client.nthreads().values())):
+                if ready and len(running) < slots:
                     waiting.remove(run_id)
                     task = (study, by_id[run_id], store, work, threads, stop)
                     running[run_id] = client.submit(_on_worker, *task, pure=False, key=f"{run_id}-{time.time()}")

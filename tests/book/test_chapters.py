@@ -12,15 +12,17 @@ from bnnlib.studies.ledger import claims
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
-NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [Path(chapter["file"]).stem for part in TOC["parts"] for chapter in part["chapters"]]
-# what is taught, and so ends in a summary, exercises and a way on; the others are to look things up in
-TAUGHT = [
-    path for path in NOTEBOOKS for part in TOC["parts"] for chapter in part["chapters"]
-    if Path(chapter["file"]).stem == path.stem and part["caption"] in ("Ideas", "Machine", "Studies")
-    or path.stem == "why-one-bit" == Path(chapter["file"]).stem
-]  # fmt: skip
+NOTEBOOKS = sorted(path for path in BOOK.glob("*.ipynb") if path.stem in PAGES)  # the landing page is no chapter
+LESSONS = ("Ideas", "Machine", "Studies")  # parts that are taught; the other pages are to look things up in
+TAUGHT = [BOOK / "why-one-bit.ipynb"] + [
+    BOOK / f"{Path(chapter['file']).stem}.ipynb"
+    for part in TOC["parts"]
+    if part["caption"] in LESSONS
+    for chapter in part["chapters"]
+]
+TAUGHT = [path for path in TAUGHT if path.exists()]
 LEDGER = claims(BOOK / "results" / "ledger.csv")
 LINK = re.compile(r'<a href="ledger\.html#([^"]+)">([^<]+)</a>')
 # a percentage or an energy with decimals: a measured figure

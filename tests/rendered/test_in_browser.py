@@ -80,24 +80,76 @@ def test_a_page_loads_without_errors_and_draws_its_formulas(browser, site, file)
     assert page.locator("mjx-container").count() >= formulas
     assert page.locator("mjx-merror").count() == 0
     assert page.evaluate("[...document.images].filter(i => !i.complete || i.naturalWidth == 0).map(i => i.src)") == []
-    shot(page, file.replace("/", "-"))
     page.context.close()
+
+
+# What sticks out of its place or is hidden at its edge. On a narrow page tables of data may scroll within themselves.
+CUT = """narrow => {
+  const article = document.querySelector("article") || document.querySelector("main");
+  const edge = article.getBoundingClientRect().right + 2;
+  const scrolls = element => element.scrollWidth > element.clientWidth + 1;
+  const cut = [];
+  for (const element of article.querySelectorAll("pre, mjx-container[display=true], img, table, .output")) {
+    if (!element.offsetParent) continue;
+    const data = element.closest(".text_html, .pst-scrollable-table-container") && !element.matches(".ledger");
+    if (narrow && data) continue;
+    if (element.getBoundingClientRect().right > edge || (!element.matches("img, table") && scrolls(element)))
+      cut.push(element.tagName + ": " + (element.innerText || element.src || "").slice(0, 60));
+  }
+  return cut;
+}"""
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_nothing_is_wider_than_a_telephone(browser, site, file):
-    page, _ = opened(browser, site, file, width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 392
-    shot(page, file.replace("/", "-") + "-narrow")
+def test_nothing_is_cut_on_any_screen(browser, site, file):
+    page, _ = opened(browser, site, file, width=1920)
+    for width in (1920, 1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(150)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width + 2, width
+        assert page.evaluate(CUT, width < 500) == [], width
+        shot(page, f"{file.replace('/', '-')}-{width}")
     page.context.close()
 
 
-def test_dark_mode_is_dark(browser, site):
+def test_panels_stand_side_by_side_on_a_wide_page_and_stack_on_a_narrow_one(browser, site):
+    page, _ = opened(browser, site, "book/fashion-mnist")
+    where = "[...document.querySelector('.tag_panels').querySelectorAll('img')].map(i => i.getBoundingClientRect().top)"
+    wide = page.evaluate(where)
+    assert len(wide) == 2
+    assert abs(wide[0] - wide[1]) < 5
+    page.set_viewport_size({"width": 390, "height": 900})
+    narrow = page.evaluate(where)
+    assert narrow[1] > narrow[0] + 100
+    page.context.close()
+
+
+def test_the_ledger_becomes_cards_on_a_narrow_page(browser, site):
+    page, _ = opened(browser, site, "book/ledger", width=390)
+    assert not page.locator("table.ledger thead").is_visible()
+    cell = page.locator("table.ledger td").nth(1)
+    assert cell.evaluate("e => getComputedStyle(e, '::before').content").startswith('"claimed"')
+    page.context.close()
+
+
+def test_dark_mode_is_dark_and_turns_figures_round(browser, site):
     page, _ = opened(browser, site, "book/fashion-mnist", theme="dark")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     channels = [int(v) for v in background[background.index("(") + 1 : -1].split(",")[:3]]
     assert sum(channels) < 200, background
+    figure = page.locator(".cell_output img").first
+    assert "invert" in figure.evaluate("e => getComputedStyle(e).filter")
+    assert figure.evaluate("e => getComputedStyle(e).backgroundColor") == "rgba(0, 0, 0, 0)"
     shot(page, "book-fashion-mnist-dark")
+    page.context.close()
+
+
+def test_plumbing_is_folded_and_opens(browser, site):
+    page, _ = opened(browser, site, "book/fashion-mnist")
+    folded = page.locator("details.hide", has_text="Parameters").first
+    assert not folded.locator("pre").is_visible()
+    folded.locator("summary").click()
+    folded.locator("pre").wait_for(state="visible", timeout=5000)
     page.context.close()
 
 

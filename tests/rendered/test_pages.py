@@ -87,3 +87,9 @@ def test_search_finds_the_words_of_the_course():
     index = (HTML / "searchindex.js").read_text()
     for word in ("popcount", "binaryconnect", "dropout"):
         assert word in index
+
+
+def test_the_index_leads_to_terms_and_functions():
+    entries = {link.get_text() for link in soup(HTML / "genindex.html").find_all("a")}
+    assert "latent weight" in entries
+    assert any("binarize" in entry for entry in entries)
