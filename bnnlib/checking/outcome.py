@@ -1,5 +1,6 @@
 """What a check is, and what comes out of one."""
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +27,10 @@ class Checked:
         return [wrong for _, wrong in self.findings if wrong]
 
     def __str__(self) -> str:
-        lines = [
-            f"{'ok  ' if not wrong else 'WRONG'} {what}{f': {wrong}' if wrong else ''}" for what, wrong in self.findings
-        ]
+        lines = []
+        for what, wrong in self.findings:
+            line = f"WRONG {what}: {wrong}" if wrong else f"ok   {what}"
+            lines += textwrap.wrap(line, 76, subsequent_indent=" " * 6)
         verdict = "all is well" if self else f"{len(self.problems)} of {len(self.findings)} checks failed"
         return "\n".join([f"{self.subject}: {verdict}", *lines])
 
