@@ -299,6 +299,9 @@ def bench_matmul(
 ) -> None:
     """Times products of sign matrices against PyTorch, NumPy, numba and a naive extension, pair by pair.
 
+    Also against ONNX Runtime's 2-bit product and bnn-lab's kernels, where they are installed: the extra `rivals`, and
+    `pip install --no-deps bnn-lab`. What is left out is named, with a word that says why.
+
     The book's sizes take about eight minutes; run it when nothing else runs. Rows of other processors and sizes stay
     in the table, which is the book's unless `--results` names a folder.
 
@@ -324,7 +327,7 @@ def bench_matmul(
 
     shapes = shapes or [*products.SQUARES, *products.LAYERS]
     products.check_memory(shapes)  # before a folder is made for the results
-    measure = partial(products.measure_products, shapes, rounds=rounds, cold=cold, progress=show)
+    measure = partial(products.measure_products, shapes, rounds=rounds, cold=cold, progress=show, skipped=_tell_once())
     _measure_and_store(measure, "matmul", results, by=["m", "n", "k"])
 
 
@@ -333,7 +336,10 @@ def bench_convolution(
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
     results: Results = None,
 ) -> None:
-    """Times 3x3 convolutions on bits against PyTorch's float32 (both memory formats) and int8."""
+    """Times 3x3 convolutions on bits against PyTorch's float32 (both memory formats) and int8.
+
+    Also against OpenVINO's BinaryConvolution, where it is installed: the extra `rivals`.
+    """
     from bnnlib import bench
 
     def show(row: dict) -> None:
@@ -345,7 +351,8 @@ def bench_convolution(
             soft_wrap=True,
         )
 
-    _measure_and_store(partial(bench.measure_convolutions, rounds=rounds, progress=show), "convolution", results)
+    measure = partial(bench.measure_convolutions, rounds=rounds, progress=show, skipped=_tell_once())
+    _measure_and_store(measure, "convolution", results)
 
 
 @bench_app.command("packing")
@@ -365,6 +372,18 @@ def bench_packing(
         console.print(what, speeds, highlight=False, soft_wrap=True)
 
     _measure_and_store(partial(bench.measure_packing, rounds=rounds, progress=show), "packing", results)
+
+
+def _tell_once():
+    """Says which contender is left out and why, once for each reason."""
+    told = set()
+
+    def tell(name: str, why: str) -> None:
+        if (name, why) not in told:
+            told.add((name, why))
+            console.print(f"{name}: {why}", highlight=False, soft_wrap=True)
+
+    return tell
 
 
 def _measure_and_store(measure, name: str, results: Path | None, by=()) -> None:

@@ -157,16 +157,29 @@ def test_every_pinned_package_accepts_the_oldest_python_that_is_promised():
     assert not refusing, f"these do not install on Python {oldest}: {refusing}"
 
 
+# Extras that no chapter and no test needs: large, wanted on a machine that measures, and not pinned.
+UNPINNED_EXTRAS = ("rivals",)
+
+
 def test_pyproject_declares_what_is_pinned_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lists = [project["build-system"]["requires"], project["project"]["dependencies"]]
-    lists += project["project"]["optional-dependencies"].values()
+    extras = project["project"]["optional-dependencies"]
+    lists += [requirements for extra, requirements in extras.items() if extra not in UNPINNED_EXTRAS]
     declared = [Requirement(line) for requirements in lists for line in requirements]
     pinned = pins()
     assert {r.name for r in declared} == set(pinned)
     for requirement in declared:
         exact = str(pinned[requirement.name].specifier)[2:]
         assert requirement.specifier.contains(exact), f"{requirement} leaves out the pinned {exact}"
+
+
+def test_unpinned_extras_exist_and_are_pinned_nowhere():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in UNPINNED_EXTRAS:
+        declared = [Requirement(line) for line in extras[extra]]
+        assert all(str(requirement.specifier).startswith(">=") for requirement in declared)
+        assert not {canonicalize_name(requirement.name) for requirement in declared} & set(pins_by_canonical_name())
 
 
 def test_environment_yml_installs_the_same_pins():
@@ -184,7 +197,8 @@ def test_imports_of_the_library_are_declared():
     import_name = {"lightning-fabric": "lightning_fabric", "scikit-learn": "sklearn"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {import_name.get(Requirement(d).name, Requirement(d).name) for d in project["dependencies"]}
-    optional = {Requirement(d).name for d in project["optional-dependencies"]["bench"]}
+    extras = project["optional-dependencies"]
+    optional = {Requirement(d).name for extra in ("bench", "rivals") for d in extras[extra]}
     for path in PACKAGE.rglob("*.py"):
         allowed = declared | (optional if path.parent.name == "bench" else set())
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""3x3 convolutions on bits against PyTorch's float32 and int8 convolutions, in pairs."""
+"""3x3 convolutions on bits against PyTorch's float32 and int8 convolutions and OpenVINO's binary one, in pairs."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import conv2d
 
 from bnnlib import kernels
-from bnnlib.bench.pairs import Contender, limited_to, measure_pair
+from bnnlib.bench.engines import openvino_convolution
+from bnnlib.bench.pairs import Contender, Skipped, limited_to, measure_pair, prepared, versions
 from bnnlib.bench.products import signs
 
 __all__ = ["SHAPES", "Convolution", "contenders", "measure_convolutions"]
@@ -52,28 +53,32 @@ def measure_convolutions(
     at_least: float = 0.02,
     cold: bool = True,
     progress: Callable[[dict], None] = lambda row: None,
+    skipped: Callable[[str, str], None] = lambda name, why: None,
 ) -> pd.DataFrame:
-    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's.
+    """Times a 3x3 convolution with zero padding 1 on one thread, ours on bits against PyTorch's and OpenVINO's.
 
     No ``out`` is given, since PyTorch's take none: each call allocates its result, ours at a cache line if it is large.
+    OpenVINO's result lies in an array of its own; it is timed where its convolution is installed and exact.
 
     Args:
         shapes: (images, channels = filters, height = width).
         rounds, at_least: as for :func:`side_by_side`.
         cold: also with caches flushed before each call, for PyTorch's.
         progress: called with each row when it is measured.
+        skipped: as for :func:`bnnlib.bench.measure_products`.
 
     Returns:
         A row for each shape and contender (ours with NHWC activations packed in the call, ours with thresholds to bits,
         float32 in both memory formats, each also with weights reordered beforehand, int8 of torch's quantized backend,
-        whose sums are rounded to 8 bits): ``images``, ``channels``, ``size`` and the columns of
-        :func:`bnnlib.bench.pairs.measure_pair`.
+        whose sums are rounded to 8 bits, and OpenVINO's BinaryConvolution, which takes floats and binarises them in the
+        call): ``images``, ``channels``, ``size``, the columns of :func:`bnnlib.bench.pairs.measure_pair`, and
+        OpenVINO's ``version``.
     """
     rows = []
     with limited_to(1):
         for images, channels, size in shapes:
             convolution = Convolution(images, channels, size)
-            for contender in contenders(convolution, cold):
+            for contender in contenders(convolution, cold, skipped):
                 pair = measure_pair(convolution, contender, rounds=rounds, at_least=at_least)
                 row = {"images": images, "channels": channels, "size": size, **pair}
                 rows.append(row)
@@ -81,8 +86,10 @@ def measure_convolutions(
     return pd.DataFrame(rows).round(5)
 
 
-def contenders(convolution: Convolution, cold: bool) -> Iterator[Contender]:
-    """What is timed against our convolution: its variants, then PyTorch's, and those again with cold caches."""
+def contenders(
+    convolution: Convolution, cold: bool, skipped: Callable[[str, str], None] = lambda name, why: None
+) -> Iterator[Contender]:
+    """What is timed against our convolution: its variants, PyTorch's, those again with cold caches, then OpenVINO's."""
     yield Contender("bnnlib, packing NHWC in the call", convolution.packing)
     yield Contender("bnnlib, thresholds to bits", convolution.to_bits)
     rivals = _torch(convolution.x, convolution.w)
@@ -90,6 +97,17 @@ def contenders(convolution: Convolution, cold: bool) -> Iterator[Contender]:
         yield Contender(name, call, against_packing=True)
     for name, call in rivals.items() if cold else ():
         yield Contender(name, call, cold=True)
+    name, needs = "OpenVINO BinaryConvolution", ("openvino",)
+    try:
+        call = prepared(
+            lambda: openvino_convolution(convolution.x, convolution.w),
+            lambda result: np.array_equal(result, convolution.packed()),
+            needs=needs,
+        )
+    except Skipped as why:
+        skipped(name, str(why))
+    else:
+        yield Contender(name, call, against_packing=True, columns=versions(needs))
 
 
 def _reordered(image: torch.Tensor, filters: torch.Tensor) -> Callable[[], object]:

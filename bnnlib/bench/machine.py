@@ -1,9 +1,11 @@
 """The machine under test: its clock, its caches, the cost of a call, and the limit set by its execution ports."""
 
 import os
+import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,65 @@ import numpy as np
 from bnnlib import kernels
 from bnnlib.kernels import _kernels
 
-__all__ = ["call_overhead", "clock", "machine", "port_cycles", "port_limit"]
+__all__ = [
+    "Core", "call_overhead", "clock", "core", "float_limit", "machine", "port_cycles", "port_limit", "short_names",
+]  # fmt: skip
 
 _KINDS = {"xor": 0, "popcount": 1, "add": 2}
+
+
+@dataclass(frozen=True)
+class Core:
+    """What the makers say of a kind of processor core.
+
+    Attributes:
+        name: of the microarchitecture, or of the product line.
+        floats: float32 multiply-accumulates a cycle at most: units for fused multiply-add times their lanes.
+    """
+
+    name: str
+    floats: int
+
+
+# AMD's Software Optimization Guides (publications 56665, 57647, 58455): two units, of 256 bits in Zen 3 and 4 (which
+# splits 512-bit instructions), of 512 bits in Zen 5. Xeons with AVX-512: two of 512 bits, 64 float32 operations a cycle
+# (PyTorch's recipe on AMX, after Intel).
+_ZEN3, _ZEN4, _ZEN5, _XEON = Core("Zen 3", 16), Core("Zen 4", 16), Core("Zen 5", 32), Core("Xeon", 32)
+_ZEN4_MODELS = {*range(16, 32), *range(96, 128), *range(160, 176)}
+
+
+def core(processor: str) -> Core | None:
+    """The kind of core of a processor as the stored tables name it, "AMD EPYC (family 26, model 2)".
+
+    Returns:
+        None for a processor that is not among those which the course was measured on, or near them.
+    """
+    found = re.search(r"\b(AMD|Xeon)\b.*\(family (\d+), model (\d+)\)", processor)
+    maker, family, model = (found[1], int(found[2]), int(found[3])) if found else ("", 0, 0)
+    if maker == "AMD" and family == 25:
+        return _ZEN4 if model in _ZEN4_MODELS else _ZEN3
+    return {("AMD", 26): _ZEN5, ("Xeon", 6): _XEON}.get((maker, family))
+
+
+def short_names(processors: Iterable[str]) -> dict[str, str]:
+    """Processor -> a name short enough for the header of a table: its kind of core, if known and no other's too."""
+    kinds = {processor: kind.name if (kind := core(processor)) else processor for processor in processors}
+    names = list(kinds.values())
+    return {processor: name if names.count(name) == 1 else processor for processor, name in kinds.items()}
+
+
+def float_limit(ghz: float, processor: str) -> float | None:
+    """Float32 multiply-accumulates per nanosecond (GMAC/s) that one core can do at most: its peak.
+
+    Args:
+        ghz: from :func:`clock`.
+        processor: as :func:`core` takes it.
+
+    Returns:
+        None for a processor that :func:`core` does not know.
+    """
+    kind = core(processor)
+    return kind and kind.floats * ghz
 
 
 def clock() -> float:

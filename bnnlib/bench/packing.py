@@ -26,8 +26,8 @@ def measure_packing(
 ) -> pd.DataFrame:
     """Times the packing of float32 rows of 1024 values, in pairs with other passes over the same bytes.
 
-    Ours and reading are the compiled functions alone, which give a bandwidth; ``bnnlib.kernels.pack`` is the call that
-    users make, with its checks and a new array.
+    "ours" and "reading" are compiled functions without the call from Python, so that they give a bandwidth;
+    ``bnnlib.kernels.pack`` is the call that users make, with its checks and a new array.
 
     Returns:
         A row for each size and contender (reading in C, memcpy, NumPy's and torch's maximum, NumPy's packbits, the call

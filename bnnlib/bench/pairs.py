@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Protocol
 
 import pandas as pd
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from bnnlib import kernels
 from bnnlib.bench.timing import side_by_side
 
-__all__ = ["Contender", "Ours", "limited_to", "measure_pair"]
+__all__ = ["Contender", "Ours", "Skipped", "limited_to", "measure_pair", "prepared", "versions"]
 
 RATIOS = ("ratio", "ratio_low", "ratio_high")
 
@@ -55,6 +56,51 @@ class Contender:
     isa: str | None = None
     against_packing: bool = False
     columns: Mapping[str, object] = field(default_factory=dict)
+
+
+class Skipped(Exception):
+    """A contender that is not timed. Its text is the word that says why.
+
+    "absent": its package is not installed; "broken": it is, but can't be loaded; "unsupported": it refuses these
+    operands or this processor; "slow": it would take too long; "wrong": it gives another result.
+    """
+
+
+def prepared(
+    make: Callable[[], Callable[[], object]], is_right: Callable[[object], bool], *, needs: tuple[str, ...] = ()
+) -> Callable[[], object]:
+    """The call of other software, after a first one whose result was right.
+
+    Args:
+        make: prepares whatever can be prepared before the clock runs and returns what is timed.
+        is_right: is this the result that ours gives?
+        needs: distributions that must be installed.
+
+    Raises:
+        Skipped: it can't be timed here, or must not.
+    """
+    for package in needs:
+        try:
+            distribution(package)
+        except PackageNotFoundError:
+            raise Skipped("absent") from None
+    try:
+        call = make()
+        result = call()
+    except (ImportError, OSError) as error:
+        raise Skipped("broken") from error
+    except Exception as error:  # other software's own exceptions have no base in common
+        raise Skipped("unsupported") from error
+    if not is_right(result):
+        raise Skipped("wrong")
+    return call
+
+
+def versions(needs: tuple[str, ...]) -> dict[str, str]:
+    """The column ``version`` of software that the table's own columns, such as ``torch``, don't name; none if it needs
+    no package."""
+    named = ", ".join(f"{package} {distribution(package).version}" for package in needs)
+    return {"version": named} if named else {}
 
 
 def measure_pair(ours: Ours, contender: Contender, *, rounds: int, at_least: float) -> dict[str, object]:

@@ -1,16 +1,16 @@
 """Products of sign matrices: the course's kernels against other software, in pairs."""
 
-import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import psutil
 
 from bnnlib import kernels
-from bnnlib.bench.pairs import Contender, measure_pair
-from bnnlib.bench.rivals import RIVALS, wrong_share
+from bnnlib.bench.pairs import Contender, Skipped, limited_to, measure_pair, prepared, versions
+from bnnlib.bench.rivals import RIVALS, Rival, wrong_share
 from bnnlib.kernels.checks import MACS_OF_A_THREAD
 
 __all__ = ["LAYERS", "SQUARES", "Product", "check_memory", "contenders", "measure_products", "signs"]
@@ -82,11 +82,13 @@ def measure_products(
     at_least: float = 0.02,
     cold: bool = True,
     progress: Callable[[dict], None] = lambda row: None,
+    skipped: Callable[[str, str], None] = lambda name, why: None,
 ) -> pd.DataFrame:
     """Times every contender in a pair with the course's best kernel, on one thread (and ours on two as well).
 
     Ours write into an ``out`` from ``kernels.empty``, which starts at a cache line. Rivals that take one get an array
-    of their own library; the others, and our loops over words, allocate their result.
+    of their own library; the others, and our loops over words, allocate their result. A rival's first product is
+    compared with ours; it is timed only if that is right.
 
     Args:
         shapes: (M, N, K): activations, filters, depth.
@@ -94,28 +96,40 @@ def measure_products(
         rounds, at_least: as for :func:`side_by_side`.
         cold: also with caches flushed before each call, for ours and the float32 products.
         progress: called with each row when it is measured.
+        skipped: called with the name of each rival that is left out and the word that says why, as in
+            :class:`bnnlib.bench.pairs.Skipped`.
 
     Returns:
         A row for each shape and contender: ``m``, ``n``, ``k``, the columns of :func:`bnnlib.bench.pairs.measure_pair`,
-        and for the int8 product ``wrong_share``, the share of wrong entries.
+        for the int8 product ``wrong_share``, the share of wrong entries, and for what does not come with the course
+        ``version``.
 
     Raises:
         ValueError: a shape needs more memory than is available.
     """
-    shapes, rivals, rows = list(shapes), tuple(rivals), []
+    shapes, rivals, rows, speeds = list(shapes), tuple(rivals), [], {}
     check_memory(shapes)
-    for m, n, k in shapes:
-        product = Product(m, n, k)
-        for contender in contenders(product, rivals, cold):
-            row = {"m": m, "n": n, "k": k, **measure_pair(product, contender, rounds=rounds, at_least=at_least)}
-            rows.append(row)
-            progress(row)
+    with limited_to(1):  # rivals choose their layouts on one thread too
+        for m, n, k in shapes:
+            product = Product(m, n, k)
+            for contender in contenders(product, rivals, cold, skipped, speeds):
+                row = {"m": m, "n": n, "k": k, **measure_pair(product, contender, rounds=rounds, at_least=at_least)}
+                rows.append(row)
+                speeds[contender.name] = row["gmacs"]
+                progress(row)
     return pd.DataFrame(rows).round(5)
 
 
-def contenders(product: Product, rivals: Iterable[str], cold: bool) -> Iterator[Contender]:
+def contenders(
+    product: Product,
+    rivals: Iterable[str],
+    cold: bool,
+    skipped: Callable[[str, str], None] = lambda name, why: None,
+    speeds: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[Contender]:
     """What is timed against our product: its variants, our loops over words, then the rivals. A rival is prepared only
-    when its turn comes."""
+    when its turn comes, and only if it won't take too long by its rough speed, or by that in ``speeds`` (GMAC/s as last
+    measured here) if that is much lower: some processors have no fast code for bf16 and int8."""
     yield Contender("bnnlib, packing in the call", product.packing)
     if product.macs >= 2 * MACS_OF_A_THREAD:  # else one thread does it alone
         yield Contender("bnnlib, two threads", partial(product.packed, 2), threads=2)
@@ -125,33 +139,36 @@ def contenders(product: Product, rivals: Iterable[str], cold: bool) -> Iterator[
     for isa in kernels.info()["available"]:
         yield Contender(f"three loops over words, {isa}", loops, isa=isa)
     for name in rivals:
-        call = _rival(name, product)
-        if call is None:
+        try:
+            call = _prepared(RIVALS[name], product, speeds.get(name))
+        except Skipped as why:
+            skipped(name, str(why))
             continue
-        columns = {"wrong_share": wrong_share(product.a, product.b)} if "int8 (wraps)" in name else {}
+        columns = versions(RIVALS[name].needs)
+        if "int8 (wraps)" in name:
+            columns["wrong_share"] = wrong_share(product.a, product.b)
         yield Contender(name, call, against_packing=True, columns=columns)
         if cold and name.endswith("float32"):
             yield Contender(name, call, cold=True)
 
 
-def _rival(name: str, product: Product) -> Callable[[], object] | None:
-    """A rival's product of the same signs; None if it would take too long or does not run here."""
-    make, speed = RIVALS[name]
-    if product.macs / speed / 1e9 > LONGEST_CALL or (name.startswith("numba") and not _has_numba()):
-        return None
-    try:
-        call = make(product.a, product.b)
-        call()
-    except (RuntimeError, AttributeError):  # torch._int_mm needs more than 16 rows; not every torch has MKL
-        return None
-    return call
+def _prepared(rival: Rival, product: Product, seen: float | None) -> Callable[[], object]:
+    """A rival's product of the same signs, found right.
+
+    Raises:
+        Skipped: it would take too long, does not run here, or is wrong.
+    """
+    speed = seen if seen is not None and seen < rival.speed / 3 else rival.speed  # far from the rough one: believe it
+    if product.macs / speed / 1e9 > LONGEST_CALL:
+        raise Skipped("slow")
+    return prepared(
+        lambda: rival.make(product.a, product.b),
+        lambda result: rival.is_right(result, product.packed()),
+        needs=rival.needs,
+    )
 
 
 def other_sets() -> list[str]:
     """The instruction sets of this processor other than the one in use."""
     info = kernels.info()
     return [isa for isa in info["available"] if isa != info["isa"]]
-
-
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None

@@ -2,16 +2,46 @@
 
 import timeit
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
 import torch
 
 from bnnlib import kernels
+from bnnlib.bench.engines import bnn_lab, onnxruntime_2bit
 
-__all__ = ["POPCOUNTS", "RIVALS", "wrong_share"]
+__all__ = ["RIVALS", "Rival", "wrong_share"]
 
 Product = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Other software for a product.
+
+    Attributes:
+        make: takes the signs as float32, a (M, K) and b (N, K), prepares whatever can be prepared before the clock
+            runs, and returns the product.
+        speed: rough GMAC/s on one thread, by which slow ones are limited to small shapes.
+        tolerance: how far its sums may be from the true ones, as a share of the largest; None for sums that wrap.
+        needs: packages that must be installed, if it does not come with the course.
+        transposed: the result is (N, M).
+    """
+
+    make: Callable[[np.ndarray, np.ndarray], Product]
+    speed: float
+    tolerance: float | None = 0.0
+    needs: tuple[str, ...] = ()
+    transposed: bool = False
+
+    def is_right(self, result: object, expected: np.ndarray) -> bool:
+        """Whether a result is the product ``expected``, int32 (M, N), to the tolerance."""
+        if self.tolerance is None:
+            return True
+        wanted = expected.T if self.transposed else expected
+        given = torch.as_tensor(result).float().numpy().reshape(wanted.shape)
+        return float(np.abs(given - wanted).max()) <= self.tolerance * float(np.abs(wanted).max())
 
 
 def _float32(a, b):
@@ -111,24 +141,24 @@ def _numba_loop():
     return multiply
 
 
-# name -> (what makes the product, rough GMAC/s on one thread, by which slow ones are limited to small shapes). It takes
-# the signs as float32, a (M, K) and b (N, K), and prepares whatever can be prepared before the clock runs.
-RIVALS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], Product], float]] = {
-    "torch.mm float32": (torch_mm, 50),
-    "F.linear float32": (torch_linear, 50),
-    "packed linear float32": (torch_packed_linear, 50),
-    "1x1 F.conv2d float32": (torch_conv1x1, 50),
-    "NumPy float32": (numpy_float32, 50),
-    "torch.mm bf16": (partial(torch_mm, dtype=torch.bfloat16), 100),
-    "torch._int_mm": (torch_int_mm, 300),
-    "torch.mm int32 (fallback)": (partial(torch_mm, dtype=torch.int32), 10),
-    "torch.mm int8 (wraps)": (partial(torch_mm, dtype=torch.int8), 30),
-    "NumPy bitwise_count": (numpy_bitwise_count, 10),
-    "numba popcount": (numba_popcount, 300),
-    "naive extension": (naive_extension, 1),
+RIVALS: dict[str, Rival] = {
+    "torch.mm float32": Rival(torch_mm, 50),
+    "F.linear float32": Rival(torch_linear, 50),
+    "packed linear float32": Rival(torch_packed_linear, 50),
+    "1x1 F.conv2d float32": Rival(torch_conv1x1, 50, transposed=True),
+    "NumPy float32": Rival(numpy_float32, 50),
+    "torch.mm bf16": Rival(partial(torch_mm, dtype=torch.bfloat16), 100, tolerance=2**-8),
+    "torch._int_mm": Rival(torch_int_mm, 300),
+    "torch.mm int32 (fallback)": Rival(partial(torch_mm, dtype=torch.int32), 10),
+    "torch.mm int8 (wraps)": Rival(partial(torch_mm, dtype=torch.int8), 30, tolerance=None),
+    "NumPy bitwise_count": Rival(numpy_bitwise_count, 10),
+    "numba popcount": Rival(numba_popcount, 300, needs=("numba",)),
+    "bnn-lab": Rival(bnn_lab, 200, needs=("bnn-lab",)),
+    "bnn-lab, avx2": Rival(partial(bnn_lab, isa="avx2"), 100, needs=("bnn-lab",)),
+    "ONNX Runtime W2A8": Rival(onnxruntime_2bit, 20, tolerance=1e-4, needs=("onnxruntime", "onnx")),
+    "naive extension": Rival(naive_extension, 1),
 }
 FLOAT32 = tuple(name for name in RIVALS if name.endswith("float32"))
-POPCOUNTS = ("NumPy bitwise_count", "numba popcount")
 
 
 def wrong_share(a: np.ndarray, b: np.ndarray) -> float:

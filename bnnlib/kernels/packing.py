@@ -48,10 +48,10 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
     """Packs the signs of images along their channels, so that a convolution can run on the bits.
 
     Args:
-        x: float32, float64, int8 or bool, four-dimensional. Channels first (``"NCHW"``) other dtypes than float32 are
-            converted to channels last first.
+        x: float32, float64, int8 or bool, four-dimensional. With channels first (``"NCHW"``), dtypes other than float32
+            are copied to channels last beforehand.
         layout: the order of its axes, ``"NCHW"`` as PyTorch has it, or ``"NHWC"``.
-        groups: of a grouped convolution: each group's channels start at a word of their own.
+        groups: of a grouped convolution; the channels of each group begin a new word.
 
     Returns:
         uint64, shape (N, H, W, groups * ceil(C / groups / 64)).

@@ -38,8 +38,8 @@ def matmul(
         columns: K, the number of signs in a row.
         out: int32, shape (M, N), contiguous and writable, to write into; fastest from :func:`empty`. It may share
             memory with no operand.
-        threads: that share the work, at most: each has 2^22 multiply-accumulates or more, and in a forked process one
-            does it all (GNU's OpenMP does not survive a fork).
+        threads: the most that share the work. None gets fewer than 2^22 multiply-accumulates, and a forked process
+            uses one thread (GNU's OpenMP does not survive a fork).
 
     Returns:
         int32, shape (M, N): each entry is ``K - 2 * popcount(a[m] xor b[n])``, exact, of the parity of K.
@@ -224,8 +224,8 @@ def loop_matmul(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
 
 
 def naive_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: a first extension, and the baseline of the
-    course.
+    """A Bᵀ of float matrices by three loops in Cython, compiled with -O3: what a first extension module looks like, and
+    the course's naive baseline.
 
     Args:
         a, b: float32, shapes (M, K) and (N, K).

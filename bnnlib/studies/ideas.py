@@ -48,7 +48,7 @@ def _run(arm: str, method: str, settings: Settings, teacher: Run | None = None, 
 
 TUNING = Study(
     name="ideas-tuning",
-    question="Which learning rate for each method, on one grid? (Validation only, 10,000 images.)",
+    question="Which learning rate for each method, on one grid? (Validation only, 10,000 samples.)",
     runs=tuple(
         _run(
             f"{method}, {rate:g}",

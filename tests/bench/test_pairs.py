@@ -71,7 +71,7 @@ def test_contenders_of_a_product_come_in_the_order_of_the_table():
     assert names(products.contenders(large, [], cold=True)) == ours
 
 
-def test_contenders_of_a_convolution_come_in_the_order_of_the_table():
+def test_contenders_of_a_convolution_come_in_the_order_of_the_table(nothing_optional):
     convolution = convolutions.Convolution(1, 8, 4)
     ours = ["bnnlib, packing NHWC in the call", "bnnlib, thresholds to bits"]
     warm, cold = (names(convolutions.contenders(convolution, cold)) for cold in (False, True))

@@ -1,0 +1,153 @@
+"""Inference engines and kernels that do not come with the course: bnn-lab, ONNX Runtime and OpenVINO.
+
+They are compared with ours where they are installed (the extra ``rivals`` of pyproject.toml; bnn-lab by itself, with
+``pip install --no-deps``, since it pins an older PyTorch) and left out elsewhere.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.metadata import distribution
+
+import numpy as np
+
+from bnnlib import kernels
+
+__all__ = ["bnn_lab", "onnxruntime_2bit", "openvino_convolution"]
+
+_BNN_LAB_SETS = {1: "avx2", 2: "avx512-vpopcntdq"}  # the numbers that the library gives its kernels
+_BLOCK = 128  # weights that share a scale, for MatMulNBits; 32 and 64 were no faster
+
+
+def bnn_lab(a: np.ndarray, b: np.ndarray, isa: str | None = None) -> Callable[[], np.ndarray]:
+    """bnn-lab's product of packed signs (PyPI, 1.0.0), called in its shared library, without its Python package.
+
+    Its bit 1 stands for -1 and ours for +1. With both operands turned round their xor is the same, so it takes our
+    words, whose bits past the end are zeros in both.
+
+    Args:
+        a, b: signs as float32, (M, K) and (N, K).
+        isa: the instruction set of its kernel, "avx2" or "avx512-vpopcntdq"; its choice if None.
+
+    Returns:
+        The product: float32 (M, N), in an array that the calls share. On one thread.
+
+    Raises:
+        RuntimeError: the library has no kernel for that instruction set on this processor, or it is its own choice
+            anyway.
+    """
+    library = _bnn_lab_library()
+    library.binary_gemm_set_num_threads(1)
+    chosen = library.binary_gemm_set_kernel(-1)  # what it takes by itself
+    if isa is not None:
+        wanted = {name: number for number, name in _BNN_LAB_SETS.items()}[isa]
+        if wanted == chosen or library.binary_gemm_set_kernel(wanted) != wanted:
+            raise RuntimeError(f"bnn-lab has {isa} by its own choice, or not at all")
+    x, w, out = kernels.pack(a), kernels.pack(b), np.empty((len(a), len(b)), np.float32)
+    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (x, w, out)]  # each keeps its array alive
+    sizes = [ctypes.c_int(size) for size in (len(a), len(b), x.shape[1], a.shape[1])]
+
+    def multiply() -> np.ndarray:
+        library.binary_gemm_u64(*pointers, *sizes)
+        return out
+
+    return multiply
+
+
+@cache
+def _bnn_lab_library() -> ctypes.CDLL:
+    files = distribution("bnn-lab").files or ()
+    compiled = [file for file in files if file.name.startswith("_binary_gemm_native")]
+    if not compiled:
+        raise ImportError("bnn-lab is installed without its compiled kernels")
+    library = ctypes.CDLL(str(compiled[0].locate()))
+    library.binary_gemm_u64.restype = None
+    return library
+
+
+def onnxruntime_2bit(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
+    """ONNX Runtime's MatMulNBits with weights of 2 bits; it rounds the activations to int8 in the call.
+
+    The signs are the codes 1 and 3 about the zero point 2, with all scales 1: the dequantised weights are ``b``.
+
+    Args:
+        a, b: signs as float32, (M, K) and (N, K).
+
+    Returns:
+        The product: float32 (M, N), in an array that the calls share. On one thread.
+    """
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    (n, columns), blocks = b.shape, -(-b.shape[1] // _BLOCK)
+    codes = np.full((n, blocks * _BLOCK), 2, np.uint8)  # past the end: zeros
+    codes[:, :columns] = np.where(b > 0, 3, 1)
+    four = codes.reshape(n, blocks, _BLOCK // 4, 4) << np.arange(0, 8, 2, dtype=np.uint8)
+    packed, scales = np.bitwise_or.reduce(four, axis=3), np.ones(n * blocks, np.float32)
+    node = helper.make_node(
+        "MatMulNBits", ["a", "b", "scales"], ["product"], domain="com.microsoft",
+        K=columns, N=n, bits=2, block_size=_BLOCK, accuracy_level=4,
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [helper.make_tensor_value_info("a", TensorProto.FLOAT, a.shape)],
+        [helper.make_tensor_value_info("product", TensorProto.FLOAT, (len(a), n))],
+        [
+            helper.make_tensor("b", TensorProto.UINT8, packed.shape, packed.tobytes(), raw=True),
+            helper.make_tensor("scales", TensorProto.FLOAT, scales.shape, scales.tobytes(), raw=True),
+        ],
+    )
+    sets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=sets, ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    x, out = np.ascontiguousarray(a), np.empty((len(a), n), np.float32)
+    binding = session.io_binding()
+    binding.bind_input("a", "cpu", 0, np.float32, x.shape, x.ctypes.data)
+    binding.bind_output("product", "cpu", 0, np.float32, out.shape, out.ctypes.data)
+    return partial(_run_bound, session, binding, x, out)
+
+
+def _run_bound(session, binding, x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Runs on the arrays that are bound; they are arguments because the binding doesn't keep them alive."""
+    session.run_with_iobinding(binding)
+    return out
+
+
+def openvino_convolution(x: np.ndarray, w: np.ndarray) -> Callable[[], np.ndarray]:
+    """OpenVINO's BinaryConvolution, 3x3 with zero padding 1, from floats: it binarises its input in the call.
+
+    The result has its channels last, as its kernel writes them. Version 2026.4.1 is exact where the channels are a
+    multiple of 8, and only there. The bounds of FakeQuantize must differ: with equal ones it gave a constant, or ended
+    the process.
+
+    Args:
+        x, w: signs as float32, (N, C, H, W) and (filters, C, 3, 3).
+
+    Returns:
+        The convolution: float32 (N, H, W, filters), in an array that the calls share. On one thread.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    image = ops.parameter(x.shape, np.float32)
+    low, high = (ops.constant(np.full((1, 1, 1, 1), bound, np.float32)) for bound in (-1, 1))
+    signs = ops.fake_quantize(image, low, high, low, high, 2)
+    bits = openvino.Tensor(openvino.Type.u1, openvino.Shape(w.shape))
+    bits.data.reshape(-1).view(np.uint8)[:] = np.packbits(w.reshape(-1) > 0, bitorder="little")
+    ones = [1, 1]  # strides, padding on either side, dilations
+    sums = ops.binary_convolution(signs, ops.constant(bits), ones, ones, ones, ones, "xnor-popcount", 0.0)
+    last = ops.transpose(sums, ops.constant(np.array([0, 2, 3, 1])))
+    model = openvino.Model([last], [image], "convolution")
+    options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(x), shared_memory=True))
+    out = request.get_output_tensor().data
+
+    def convolve() -> np.ndarray:
+        request.infer()
+        return out
+
+    return convolve
