@@ -100,7 +100,7 @@ def _cell(arm: str, rate: float, augment: str, loss: str) -> Run:
 
 GRID = Study(
     name="fashion-grid",
-    question="Which learning rate, augmentation and loss, for every arm on one grid? (Validation only, 10,000 samples.)",
+    question="Which learning rate, augmentation and loss, for every arm on one grid? (Validation, 10,000 samples.)",
     runs=tuple(
         _cell(arm, rate, augment, loss)
         for loss in LOSSES
