@@ -81,7 +81,7 @@ TUNING = Study(
     test=False,
 )
 
-# The same grid for every arm, on a part of the data; every cell is trained once, with a seed that no other study uses.
+# The same grid for every arm, on a part of the data; every cell is trained once, with a seed kept for tuning.
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 AUGMENTATIONS = ("none", "flip", "shift-flip")
 LOSSES = ("cross_entropy", "squared_hinge")
