@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, ideas, mnist
+from bnnlib.studies import fashion, ideas, mnist, regularisation
 from bnnlib.studies.run import Study
 from bnnlib.studies.store import ResultsStore
 
@@ -16,6 +16,7 @@ STUDIES: dict[str, Study] = {
         *(fashion.TUNING, fashion.GRID, fashion.METHODS, fashion.ABLATION),
         *(ideas.TUNING, ideas.METHODS),
         *(mnist.TUNING, mnist.REGULARISATION),
+        *(regularisation.TUNING, regularisation.METHODS),
     )
 }
 
