@@ -82,7 +82,7 @@ TUNING = Study(
 )
 
 # The same grid for every arm, on a part of the data; every cell is trained once, with a seed kept for tuning.
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 AUGMENTATIONS = ("none", "flip", "shift-flip")
 LOSSES = ("cross_entropy", "squared_hinge")
 GRID_SETTINGS = Settings(epochs=8, seed=100)

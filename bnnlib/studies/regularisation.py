@@ -25,22 +25,22 @@ ARMS = {
 # size -> arm -> learning rate and loss with the best validation accuracy; a test compares them with the stored tuning
 TUNED = {
     2_000: {
-        "no regulariser": (1e-3, "squared_hinge"),
-        "dropout 50 %": (1e-3, "squared_hinge"),
-        "deterministic": (3e-3, "squared_hinge"),
-        "stochastic": (3e-3, "squared_hinge"),
+        "no regulariser": (1e-3, "cross_entropy"),
+        "dropout 50 %": (3e-3, "cross_entropy"),
+        "deterministic": (3e-3, "cross_entropy"),
+        "stochastic": (1e-2, "cross_entropy"),
     },
     10_000: {
-        "no regulariser": (1e-3, "squared_hinge"),
-        "dropout 50 %": (1e-3, "squared_hinge"),
-        "deterministic": (3e-3, "squared_hinge"),
-        "stochastic": (3e-3, "squared_hinge"),
+        "no regulariser": (1e-3, "cross_entropy"),
+        "dropout 50 %": (1e-2, "cross_entropy"),
+        "deterministic": (1e-3, "cross_entropy"),
+        "stochastic": (3e-3, "cross_entropy"),
     },
     55_000: {
-        "no regulariser": (1e-3, "squared_hinge"),
-        "dropout 50 %": (1e-3, "squared_hinge"),
-        "deterministic": (3e-3, "squared_hinge"),
-        "stochastic": (3e-3, "squared_hinge"),
+        "no regulariser": (1e-3, "cross_entropy"),
+        "dropout 50 %": (1e-3, "cross_entropy"),
+        "deterministic": (1e-3, "cross_entropy"),
+        "stochastic": (3e-3, "cross_entropy"),
     },
 }
 
