@@ -141,6 +141,12 @@ RIGHT = {
         np.uint64,
     ),
     "sign-product": lambda a, b, n: n - 2 * np.bitwise_count(a[:, None] ^ b[None]).sum(2, dtype=int),
+    "pareto": lambda c, a: np.array(
+        [
+            all((b, d) == (a[i], c[i]) or a[i] > b or c[i] < d for b, d in zip(a, c, strict=True))
+            for i in range(len(c))
+        ]
+    ),
     "binaryconnect-step": lambda w, g, rate: np.minimum(1, np.maximum(-1, w - rate * g)),
     "centring": lambda w: (w - w.sum(1, keepdims=True) / w.shape[1]).clip(-1, 1),
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
@@ -151,6 +157,7 @@ WRONG = {
     "dot-product": (lambda a, b, n: 64 - 2 * (a ^ b).bit_count(), "eight signs"),
     "packer": (lambda x: np.packbits(x > 0, axis=1, bitorder="little").view(np.uint8), "one word"),
     "sign-product": (lambda a, b, n: n - np.bitwise_count(a[:, None] ^ b[None]).sum(2, dtype=int), "one word"),
+    "pareto": (lambda c, a: a > np.concatenate([[-1], np.maximum.accumulate(a)[:-1]]), "equals both stay"),
     "binaryconnect-step": (lambda w, g, rate: w - rate * g, "the clip holds"),
     "centring": (lambda w: (w - w.mean()).clip(-1, 1), "a filter bank"),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),

@@ -80,6 +80,14 @@ def _centred(w: np.ndarray) -> np.ndarray:
     return np.clip(w - w.mean(1, keepdims=True), -1, 1)
 
 
+def _undominated(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    def beats(i: int, j: int) -> bool:
+        as_good = cost[i] <= cost[j] and accuracy[i] >= accuracy[j]
+        return bool(as_good and (cost[i] < cost[j] or accuracy[i] > accuracy[j]))
+
+    return np.array([not any(beats(i, j) for i in range(len(cost))) for j in range(len(cost))])
+
+
 TASKS: dict[str, Task] = {
     "dot-product": Task(
         "(a, b, n): the dot product of two rows of n signs, each packed into an integer, bit 1 for +1",
@@ -109,6 +117,18 @@ TASKS: dict[str, Task] = {
             "one word": (_words(3, 64, 0), _words(4, 64, 1), 64),
             "a tail": (_words(3, 70, 0), _words(2, 70, 1), 70),
             "one row": (_words(1, 200, 0), _words(5, 200, 1), 200),
+        },
+    ),
+    "pareto": Task(
+        "(cost, accuracy): arrays with a value for each method; True for each that no other one beats. To beat is "
+        "to be at least as good in both and better in one.",
+        _undominated,
+        {
+            "one method": (np.array([3.0]), np.array([90.0])),
+            "each dearer one is better": (np.array([1.0, 2.0, 3.0]), np.array([80.0, 85.0, 90.0])),
+            "one is beaten": (np.array([1.0, 2.0, 3.0]), np.array([80.0, 79.0, 90.0])),
+            "at the same cost the better one stays": (np.array([2.0, 2.0, 1.0]), np.array([85.0, 84.0, 70.0])),
+            "equals both stay": (np.array([2.0, 2.0, 5.0]), np.array([85.0, 85.0, 85.0])),
         },
     ),
     "binaryconnect-step": Task(

@@ -1,6 +1,7 @@
 """Tables, statistics over seeds, plots."""
 
 from bnnlib.report.classes import class_accuracy, confusion
+from bnnlib.report.methods import methods_plot, methods_table
 from bnnlib.report.plots import (
     class_heatmap,
     colour,
@@ -18,7 +19,8 @@ from bnnlib.report.statistics import half_width, paired_difference, paired_tests
 
 __all__ = [
     "block_orders", "class_accuracy", "class_heatmap", "colour", "confusion", "confusion_heatmap", "curves",
-    "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight", "measured_line",
+    "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight", "measured_line", "methods_plot",
+    "methods_table",
     "paired_difference", "paired_tests", "panels", "points_by_arm", "provenance_line", "style", "summarise",
     "word_of_signs",
 ]  # fmt: skip

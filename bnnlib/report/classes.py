@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 __all__ = ["class_accuracy", "confusion"]
 
@@ -18,6 +17,8 @@ def confusion(outputs: Iterable[Outputs], classes: int, predicted: str = "test_p
         outputs: arrays stored by runs, with ``test_labels``.
         predicted: which of their predictions, for example ``"test_predicted/binary_as_trained"``.
     """
+    from sklearn.metrics import confusion_matrix
+
     return sum(confusion_matrix(arrays["test_labels"], arrays[predicted], labels=range(classes)) for arrays in outputs)
 
 

@@ -6,7 +6,6 @@ import pandas as pd
 
 from bnnlib import catalogue, models
 from bnnlib.packed.summary import summary
-from bnnlib.report import summarise
 from bnnlib.studies.registry import get, results_folder, store_of
 
 __all__ = ["COLUMNS", "comparison"]
@@ -37,6 +36,8 @@ def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame
     Returns:
         A row for each arm, in the study's order, grouped by activation width; see :data:`COLUMNS`.
     """
+    from bnnlib.report import summarise  # here: a worker needs no plots, which take seconds to import
+
     folder = folder or results_folder()
     runs = store_of(study, folder).runs()
     if not len(runs):

@@ -176,7 +176,13 @@ def _client(scheduler: str | None, workers: int) -> Iterator:
 
     # What Dask sets for its workers would hold for one thread only, and give memory back as soon as it is free.
     environment = {**WORKER_ENVIRONMENT, **{n: os.environ[n] for n in WORKER_ENVIRONMENT if n in os.environ}}
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+    settings = {
+        "distributed.nanny.pre-spawn-environ": environment,
+        # A worker that died is started again. Dask gives it up if that takes longer than this, 15 seconds by default:
+        # on a busy machine it does, and with the last worker given up the study would wait for ever.
+        "distributed.deploy.lost-worker-timeout": "1 day",
+    }
+    with dask.config.set(settings):
         if scheduler is not None:
             try:
                 client = Client(scheduler, timeout="15s", set_as_default=False)

@@ -5,8 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from bnnlib.data import CLASSES
-from bnnlib.report import class_accuracy
-from bnnlib.report.statistics import MIN_FOR_INTERVAL, half_width
 from bnnlib.studies.registry import store_of
 
 __all__ = ["COLUMNS", "claims", "ledger"]
@@ -45,6 +43,9 @@ def ledger(results: Path) -> pd.DataFrame:
 
 
 def _ours(results: Path, study: str, arm: str, value: str) -> str:
+    from bnnlib.report import class_accuracy, half_width  # see bnnlib.studies.comparison
+    from bnnlib.report.statistics import MIN_FOR_INTERVAL
+
     if not study:
         return ""
     if study.startswith("bench/"):
