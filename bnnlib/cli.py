@@ -96,7 +96,8 @@ def data_status() -> None:
 @data_app.command("fetch")
 def data_fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(help="FashionMNIST, MNIST; all by default.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="FashionMNIST, MNIST, SpeechCommands (2.4 GB); all by default.", show_default=False),
     ] = None,
 ) -> None:
     """Downloads data sets into the user's cache folder and verifies them.
@@ -116,7 +117,7 @@ def data_fetch(
 @data_app.command("sample")
 def data_sample(
     name: Annotated[
-        str, typer.Argument(help="The data set to cut a sample from: FashionMNIST, MNIST.")
+        str, typer.Argument(help="The data set to cut a sample from: FashionMNIST, MNIST, SpeechCommands.")
     ] = "FashionMNIST",
     to: Annotated[
         Path | None,

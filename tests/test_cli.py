@@ -199,7 +199,7 @@ def test_the_package_runs_as_a_module_and_says_its_version():
 def test_bench_steps_lists_the_models_that_it_knows():
     done = bnnlib("bench", "steps", "--model", "nope")
     assert done.returncode == 2
-    assert done.stderr == "error: no model 'nope'; known: compact-cnn, mlp, wake-word\n"
+    assert done.stderr == "error: no model 'nope'; known: command-cnn, compact-cnn, mlp, separable-cnn, wake-word\n"
 
 
 def test_bench_matmul_refuses_sizes_without_room_before_anything_is_made(tmp_path):

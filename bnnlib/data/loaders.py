@@ -4,7 +4,7 @@ import inspect
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from bnnlib.data import images
+from bnnlib.data import images, speech
 from bnnlib.data.splits import Splits
 
 __all__ = ["CLASSES", "LOADERS", "PROFILES", "Loader", "load", "options_of"]
@@ -21,6 +21,7 @@ class Loader(Protocol):
 LOADERS: dict[str, Loader] = {
     "FashionMNIST": partial(images.load_images, "FashionMNIST"),
     "MNIST": partial(images.load_images, "MNIST"),
+    "SpeechCommands": speech.load_speech,
 }
 
 # names of the classes, for tables of results that are read without the data

@@ -112,6 +112,16 @@ SOURCES: dict[str, Source] = {
             },
             "CC BY-SA 3.0, Y. LeCun and C. Cortes",
         ),
+        Source(
+            "SpeechCommands",
+            "http://download.tensorflow.org/data/",
+            {
+                "speech_commands_v0.02.tar.gz": Content(
+                    2_428_923_189, "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+                ),
+            },
+            "CC BY 4.0, P. Warden, Google 2018",
+        ),
     )
 }
 

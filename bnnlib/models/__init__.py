@@ -5,13 +5,20 @@ from typing import Any
 
 from torch import nn
 
+from bnnlib.models.command_cnn import CommandCNN, SeparableCNN
 from bnnlib.models.compact_cnn import CompactCNN
 from bnnlib.models.mlp import MLP
 from bnnlib.models.wake_word import WakeWordCNN
 
-__all__ = ["MLP", "MODELS", "CompactCNN", "WakeWordCNN", "build", "options_of"]
+__all__ = ["MLP", "MODELS", "CommandCNN", "CompactCNN", "SeparableCNN", "WakeWordCNN", "build", "options_of"]
 
-MODELS: dict[str, type[nn.Module]] = {"compact-cnn": CompactCNN, "mlp": MLP, "wake-word": WakeWordCNN}
+MODELS: dict[str, type[nn.Module]] = {
+    "command-cnn": CommandCNN,
+    "compact-cnn": CompactCNN,
+    "mlp": MLP,
+    "separable-cnn": SeparableCNN,
+    "wake-word": WakeWordCNN,
+}
 
 
 def options_of(name: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def lines(net):
 
 
 @pytest.mark.parametrize("name", list(bnnlib.methods))
-@pytest.mark.parametrize("model", list(models.MODELS))
+@pytest.mark.parametrize("model", list(STRUCTURES))
 def test_the_networks_of_stored_results_are_built_as_they_were(model, name):
     stored = next(each["modules"] for each in STRUCTURES[model] if name in each["methods"])
     with warnings.catch_warnings():
@@ -123,3 +123,26 @@ def test_wrong_arguments_are_named():
         build.conv(4, 8, residual=True, projection=True)
     with pytest.raises(ValueError, match='place must be "first", "last" or None, received 1'):
         build.linear(4, 4, place=1)
+
+
+@pytest.mark.parametrize("name", list(bnnlib.methods))
+def test_the_network_for_commands_learns_from_a_batch_under_every_method(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = models.CommandCNN(name)
+    bnnlib.methods[name].before_forward(net)
+    scores = net.train()(torch.randn(4, 1, 50, 40))
+    assert scores.shape == (4, 10)
+    scores.square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+    assert sum(p.numel() for p in net.parameters()) <= 300_000
+
+
+def test_the_separable_network_is_a_float_reference_of_the_published_size():
+    net = models.SeparableCNN()
+    assert net(torch.randn(2, 1, 50, 40)).shape == (2, 10)
+    weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
+    # by hand: 64 x 10 x 4, then four times 64 x 9 and 64 x 64, then 64 x 10
+    assert weights == 2560 + 4 * (576 + 4096) + 640
+    with pytest.raises(ValueError, match=r"float reference, received method 'bnn'"):
+        models.SeparableCNN("bnn")

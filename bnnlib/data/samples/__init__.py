@@ -14,7 +14,7 @@ from bnnlib.data import sources
 from bnnlib.data.idx import idx_bytes, read_idx
 from bnnlib.files import replaced
 
-__all__ = ["find", "make"]
+__all__ = ["find", "folder", "make"]
 
 FOLDER = Path(__file__).parent
 CHECKSUMS = FOLDER / "checksums.json"
@@ -37,13 +37,25 @@ def find(name: str, file: str) -> Path:
     return sources.verified(FOLDER / key, known[key])
 
 
-def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
-    """Cuts the sample of an image set from the whole one: the same number of images of each class, the first ones.
+def folder(name: str) -> Path:
+    """The folder of a data set's sample, its files verified.
 
-    The same content every time (`bnnlib data sample`).
+    Raises:
+        DataNotFound: the set has no built-in sample.
+    """
+    for key in [key for key in json.loads(CHECKSUMS.read_text()) if key.startswith(f"{name}/")] or [f"{name}/"]:
+        find(name, key.removeprefix(f"{name}/"))
+    return FOLDER / name
+
+
+def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
+    """Cuts the sample of a data set from the whole one, the same content every time (`bnnlib data sample`).
+
+    Of an image set: the same number of images of each class, the first ones. Of Speech Commands: see
+    :func:`bnnlib.data.samples.speech.cut`.
 
     Args:
-        name: a data set of images.
+        name: a data set.
         to: the folder to write to; in a source checkout of bnnlib, the package's own samples by default.
 
     Returns:
@@ -64,6 +76,19 @@ def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
         raise NotADirectoryError(f"samples are written to a folder; {folder} is a file")
     checksums = folder / CHECKSUMS.name
     known = json.loads(checksums.read_text()) if checksums.exists() else {}
+    if name == "SpeechCommands":
+        from bnnlib.data.samples.speech import cut
+    else:
+        cut = partial(_cut_images, name)
+    written = cut(folder)
+    for path in written:
+        known[path.relative_to(folder).as_posix()] = sources.sha256(path)
+    text = json.dumps(known, indent=1, sort_keys=True) + "\n"
+    replaced(checksums, lambda path: path.write_text(text))
+    return written
+
+
+def _cut_images(name: str, folder: Path) -> list[Path]:
     written = []
     for part, size in SIZES.items():
         files = {kind: f"raw/{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")}
@@ -73,12 +98,8 @@ def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
         chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[: size // len(classes)] for c in classes]))
         for kind, file in files.items():
             path = folder / name / file
-            content = idx_bytes(arrays[kind][chosen])
-            replaced(path, partial(Path.write_bytes, data=content))
-            known[f"{name}/{file}"] = sources.sha256(path)
+            replaced(path, partial(Path.write_bytes, data=idx_bytes(arrays[kind][chosen])))
             written.append(path)
-    text = json.dumps(known, indent=1, sort_keys=True) + "\n"
-    replaced(checksums, lambda path: path.write_text(text))
     return written
 
 
