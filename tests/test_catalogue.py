@@ -135,15 +135,26 @@ def test_varied_changes_what_it_says_and_nothing_else():
     )
 
 
+def test_a_method_in_another_block_keeps_its_quantizers():
+    own, common = bnnlib.methods["reactnet"], bnnlib.methods["reactnet"].varied(block=["layer", "pool", "norm"])
+    net = models.CompactCNN(common)
+    kinds = {type(module).__name__ for module in net.modules()}
+    assert "RSign" in kinds
+    assert not kinds & {"Residual", "RPReLU"}
+    assert {"Residual", "RPReLU"} < {type(module).__name__ for module in models.CompactCNN(own).modules()}
+    with pytest.raises(ValueError, match="no block part gelu"):
+        own.varied(block=["layer", "norm", "gelu"])
+
+
 def test_varied_refuses_what_a_method_does_not_have():
-    with pytest.raises(ValueError, match="known changes: batch_norm, clip"):
+    with pytest.raises(ValueError, match="known changes: batch_norm, block, clip"):
         bnnlib.methods["float"].varied(colour="red")
     with pytest.raises(ValueError, match="float has no clip to vary"):
         bnnlib.methods["float"].varied(clip=False)
 
 
 def test_unknown_models_and_bad_options_are_named():
-    with pytest.raises(ValueError, match="known: compact-cnn, mlp, wake-word"):
+    with pytest.raises(ValueError, match="known: command-cnn, compact-cnn, mlp"):
         models.build("resnet", "float")
     with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), received 1"):
         models.MLP(dropout=1)

@@ -173,12 +173,13 @@ class Method:
             batch_norm: False builds networks without batch norm (layers get biases instead).
             probability: `"logistic"` or `"hard_sigmoid"`, for stochastic BinaryConnect.
             loss: another loss by name.
+            block: another order of layers, by the names of their parts.
             weights: `"real"` leaves weights real and activations as they are: the first of two steps of training.
 
         Raises:
             ValueError: a change is unknown, or this method has nothing that it could change.
         """
-        known = {"clip", "update_scaling", "batch_norm", "probability", "loss", "weights"}
+        known = {"block", "clip", "update_scaling", "batch_norm", "probability", "loss", "weights"}
         if unknown := set(changes) - known:
             raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
         made: dict[str, Any] = {}
@@ -197,6 +198,8 @@ class Method:
                 made |= dict.fromkeys(("stochastic", "packable", "idempotent", "two_valued"), False)
             elif key in ("batch_norm", "loss"):
                 made[key] = value
+            elif key == "block":
+                made[key] = tuple(value)
             else:
                 raise ValueError(f"method {self.name} has no {key} to vary")
         return replace(self, **made)

@@ -1,4 +1,4 @@
-"""The networks for spoken words: a small convolutional one under any method, and a float reference."""
+"""The networks for spoken words: a small convolutional one, and a depthwise-separable one as its float reference."""
 
 import torch
 from torch import Tensor, nn
@@ -46,41 +46,35 @@ class CommandCNN(nn.Module):
 
 
 class SeparableCNN(nn.Module):
-    """A depthwise-separable network of the size of DS-CNN-S, in float: what small devices run today.
+    """A depthwise-separable network of the size of DS-CNN-S, the kind that small devices run today: a float reference.
 
-    A convolution of 64 channels, 10x4 with stride 2, then four blocks of a depthwise 3x3 and a pointwise convolution,
-    each with batch norm and ReLU, the mean over all positions, and a linear layer.
+    A 5x5 convolution with stride 2, then four pairs of a depthwise 3x3 and a pointwise convolution, the mean over all
+    positions, and a linear layer; 64 channels throughout. It builds under any method; what a method leaves real of it
+    (depthwise layers, as a rule) :func:`bnnlib.catalogue.why_real` says.
 
     Args:
-        method: ``"float"``; the network is a reference and has no binary form here.
+        method: a name of ``bnnlib.methods`` or a record.
         classes: number of classes.
         channels: of every layer.
+        first_last: ``"real"``, or ``"int8"`` for 8 bits in the layers that the method keeps real.
 
     Shapes: input (N, 1, frames, bands) float32, output (N, classes) scores.
 
-    Source: Zhang et al. 2017, *Hello Edge*, arXiv:1711.07128 (there for MFCC of 49 frames).
-
-    Raises:
-        ValueError: another method than float.
+    Source: Zhang et al. 2017, *Hello Edge*, arXiv:1711.07128 (whose first convolution is 10x4, on MFCC).
     """
 
     input_shape = (1, 50, 40)  # of the default network
 
-    def __init__(self, method="float", *, classes: int = 10, channels: int = 64):
+    def __init__(self, method="float", *, classes: int = 10, channels: int = 64, first_last: str = "real"):
         super().__init__()
-        if catalogue.get(method).quantizes:
-            raise ValueError(f"the separable network is a float reference, received method {method!r}")
-
-        def block(inputs: int, kernel: int | tuple[int, int], **options) -> list[nn.Module]:
-            conv = nn.Conv2d(inputs, channels, kernel, bias=False, **options)
-            return [conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-
-        layers = block(1, (10, 4), stride=2, padding=(5, 1))
+        build = Builder(catalogue.get(method), first_last)
+        layers = build.conv(1, channels, 5, stride=2, padding=2, place="first")
         for _ in range(4):
-            layers += block(channels, 3, padding=1, groups=channels) + block(channels, 1)
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(channels, classes)
-        self.to(memory_format=torch.channels_last)
+            layers += build.conv(channels, channels, groups=channels)
+            layers += build.conv(channels, channels, 1, padding=0)
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+        self.classifier = nn.Sequential(*build.linear(channels, classes, place="last"))
+        self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        return self.classifier(torch.flatten(self.features(x), 1))

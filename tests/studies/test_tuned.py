@@ -1,14 +1,39 @@
 """Settings that a study uses are those that its tuning prefers, and no study begins before its tuning is complete."""
 
-from bnnlib.studies import get, ideas, store_of
+import pytest
+
+from bnnlib.studies import get, ideas, regularisation, store_of, words
 
 
-def test_each_idea_has_the_rate_that_its_tuning_prefers_inside_the_grid():
-    tuning, final = store_of("ideas-tuning"), store_of("ideas")
-    if len(tuning.finished()) < len(get("ideas-tuning").runs):
-        assert not final.finished(), "the final runs have begun although the tuning is not complete"
-        return
-    runs = tuning.runs().sort_values("learning_rate", kind="stable")
-    best = runs.loc[runs.groupby("method")["validation_accuracy"].idxmax()].set_index("method")["learning_rate"]
-    assert best.to_dict() == ideas.TUNED
-    assert min(ideas.RATES) < best.min() <= best.max() < max(ideas.RATES)
+def tuned(study, final, by):
+    """The tuning's runs, each arm's best first (of equals the first of the grid); None while it is not complete."""
+    runs = get(study).runs
+    if len(store_of(study).finished()) < len(runs):
+        assert not store_of(final).finished(), "the final runs have begun although the tuning is not complete"
+        pytest.skip(f"{study} is not complete")
+    table = store_of(study).runs().loc[[run.id for run in runs]]
+    best = table.loc[table.groupby(by(table), sort=False)["validation_accuracy"].idxmax()]
+    return best.set_index(by(best))
+
+
+def without_rate(runs):
+    return runs["arm"].str.rsplit(", ", n=1).str[0]
+
+
+@pytest.mark.parametrize("module", [ideas, words], ids=["ideas", "words"])
+def test_each_method_has_the_rate_that_its_tuning_prefers_inside_the_grid(module):
+    best = tuned(module.TUNING.name, module.METHODS.name, without_rate)["learning_rate"]
+    assert best.to_dict() == module.TUNED
+    assert min(module.RATES) < best.min() <= best.max() < max(module.RATES)
+
+
+def test_each_regulariser_has_the_rate_and_loss_that_its_tuning_prefers_at_each_size():
+    best = tuned(
+        "regularisation-tuning", "regularisation", lambda runs: runs["arm"].str.split(", ").str[:2].str.join(", ")
+    )
+    loss = best["arm"].str.rsplit(", ", n=1).str[1]
+    found = {name: (best.loc[name, "learning_rate"], loss[name]) for name in best.index}
+    wanted = {f"{arm}, {size}": cell for size, arms in regularisation.TUNED.items() for arm, cell in arms.items()}
+    assert found == wanted
+    assert min(regularisation.RATES) < best["learning_rate"].min()
+    assert best["learning_rate"].max() < max(regularisation.RATES)
