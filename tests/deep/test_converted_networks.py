@@ -35,8 +35,8 @@ def mobilenet_v2():
 
 
 RUNS = [(resnet18, 1500, 50, 1e-3, method) for method in ("bi-real", "lsq-w2a2", "xnor-operator")]
-# With few-bit activations, too, one short epoch decides nothing on mobilenet_v2: it depended on the processor whether the
-# network was above chance after it.
+# With few-bit activations, too, one short epoch decides nothing on mobilenet_v2: whether the network was above chance
+# after it depended on the processor.
 RUNS += [(mobilenet_v2, 1500, 20, 3e-3, method) for method in ("bwn-operator", "lsq-w2a32")]
 
 
