@@ -176,7 +176,7 @@ def check(jobs: Annotated[int, typer.Option(min=1)] = 2) -> None:
     steps = [
         ("stored outputs against a new execution", [*nbval, *map(str, chapters())]),
         ("pages of the stored outputs", [sys.executable, __file__, "render", "--to", str(STORED)]),
-        ("rendered pages", [sys.executable, "-m", "pytest", str(ROOT / "tests/rendered")]),
+        ("rendered pages", [sys.executable, "-m", "pytest", str(ROOT / "tests/rendered"), "-n", str(jobs)]),
     ]
     table = Table("check", "seconds", "result")
     for name, command in steps:
