@@ -63,12 +63,14 @@ class Source:
         url: official address; file names are appended to it.
         files: path below the folder -> content of the file as distributed.
         licence: in a few words, for `bnnlib data status`.
+        layouts: files by which the same data is known in another layout; with one of them nothing needs to be fetched.
     """
 
     name: str
     url: str
     files: Mapping[str, Content]
     licence: str
+    layouts: tuple[str, ...] = ()
 
 
 SOURCES: dict[str, Source] = {
@@ -121,6 +123,7 @@ SOURCES: dict[str, Source] = {
                 ),
             },
             "CC BY 4.0, P. Warden, Google 2018",
+            layouts=("manifest.csv", "testing_list.txt"),
         ),
     )
 }
@@ -193,6 +196,12 @@ def find(name: str, file: str) -> Path | None:
     return None
 
 
+def in_another_layout(name: str) -> Path | None:
+    """The file by which a data set is known to be there in another layout than it is distributed in, or None."""
+    roots = [root / name for root in (data_folder(), cache_folder()) if root is not None]
+    return next((root / file for root in roots for file in source(name).layouts if (root / file).is_file()), None)
+
+
 def fetch(name: str, file: str, *, progress: bool = False) -> Path:
     """A file of a data set: found, or downloaded into the cache folder, verified, and put in place in one step.
 
@@ -256,7 +265,7 @@ def status() -> list[dict[str, str]]:
     for name, known in SOURCES.items():
         for file in known.files:
             try:
-                path = find(name, file)
+                path = find(name, file) or in_another_layout(name)
                 state, where = ("ok", str(path)) if path else ("absent", "run: bnnlib data fetch " + name)
             except DataCorrupt as error:
                 state, where = "corrupt", str(error)

@@ -366,6 +366,14 @@ def test_nothing_at_all_is_told_with_what_would_help(roots, monkeypatch):
         open_corpus(roots)
 
 
+def test_a_pack_counts_as_the_data_set(packed):
+    row = next(row for row in sources.status() if row["data set"] == "SpeechCommands")
+    assert (row["state"], row["where"]) == ("ok", str(packed / "manifest.csv"))
+    (packed / "manifest.csv").unlink()
+    row = next(row for row in sources.status() if row["data set"] == "SpeechCommands")
+    assert (row["state"], row["where"]) == ("absent", "run: bnnlib data fetch SpeechCommands")
+
+
 def test_a_manifest_without_its_columns_is_refused(packed):
     (packed / "manifest.csv").write_text("path,word\nyes/a,yes\n")
     with pytest.raises(DataCorrupt, match="must have a row a clip and the columns"):
