@@ -17,6 +17,7 @@ WIDTH_COLOURS = {
     "W1A1": "#D55E00",
 }
 OTHER = "#56565C"
+TO = "\u2060–\u2060"  # a dash at which no line ends
 
 
 def methods_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -27,18 +28,19 @@ def methods_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Accuracy as its mean, with the half-width of the 95 % interval from four seeds on, and the range over seeds;
-        kB of the packed network; multiply-accumulates in millions; the time of a training step by float's.
+        kB of the packed network; multiply-accumulates in millions, on bits (or two-bit codes, where it says so) and
+        with a real number in them; the time of a training step by float's.
     """
     shown = pd.DataFrame(index=table.index)
     shown["bits"] = table["widths"]
     wide = table["± 95 %"].map(lambda v: "" if pd.isna(v) else f" ± {v:.2f}")
     shown["test accuracy (%)"] = table["accuracy"].map("{:.2f}".format) + wide
-    shown["over seeds"] = table["least"].map("{:.2f}".format) + " to " + table["most"].map("{:.2f}".format)
+    shown["over seeds"] = table["least"].map("{:.2f}".format) + TO + table["most"].map("{:.2f}".format)
     shown["seeds"] = table["seeds"].astype(int)
     shown["kB"] = (table["bytes"] / 1000).round().astype(int)
-    for column in ("1-bit MACs", "2-bit MACs", "real MACs"):
-        if (table[column] > 0).any():
-            shown[f"{column} (M)"] = (table[column] / 1e6).round(1)
+    one, two = (table[column] / 1e6 for column in ("1-bit MACs", "2-bit MACs"))
+    shown["MACs on bits (M)"] = [f"{b:.1f} (2-bit)" if b else f"{a:.1f}" for a, b in zip(one, two, strict=True)]
+    shown["real MACs (M)"] = (table["real MACs"] / 1e6).round(1)
     shown["step by float's"] = table["step"].astype(float).round(2)
     return shown
 
