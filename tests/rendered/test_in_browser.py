@@ -68,6 +68,9 @@ def opened(browser, site, file, *, width=1280, theme="light"):
 
 
 def shot(page, name):
+    """A picture of the page for people to look at, where BNNLIB_SHOTS is set: pictures take longer than the tests."""
+    if not os.environ.get("BNNLIB_SHOTS"):
+        return
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
