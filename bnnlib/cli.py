@@ -109,7 +109,7 @@ def data_fetch(
     from bnnlib.data import sources
 
     for name in names or sources.SOURCES:
-        if (known := sources.in_another_layout(sources.source(name).name)) is not None:
+        if (known := sources.in_another_layout(name)) is not None:
             console.print(f"{name}: there already, see {known}", markup=False, soft_wrap=True)
             continue
         for file in sources.source(name).files:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnnlib.data import sources
-from bnnlib.files import Damaged, replaced, sealed, unsealed
+from bnnlib.files import replaced, sealed, unsealed
 
 __all__ = ["path_of", "read", "write"]
 
@@ -36,6 +36,6 @@ def read(name: str, key: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
     try:
         with np.load(io.BytesIO(unsealed(path)), allow_pickle=False) as file:
             arrays = {part: file[part] for part in file.files}
-    except (FileNotFoundError, Damaged, ValueError, OSError):
+    except (OSError, ValueError):  # absent, unreadable or damaged
         return None
     return arrays if str(arrays.pop("key", "")) == json.dumps(key, sort_keys=True) else None

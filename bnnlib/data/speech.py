@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from bnnlib.data import cache, samples, speech_commands
 from bnnlib.data.features import FULL_SCALE, MFCC, RATE, LogMel
-from bnnlib.data.speech_commands import COMMANDS, NOISE, SPLITS, Clip, Corpus, open_corpus, split_of
+from bnnlib.data.speech_commands import COMMANDS, NOISE, PACK_WORDS, SPLITS, Clip, Corpus, open_corpus, split_of
 from bnnlib.data.splits import Index, Splits, TensorSplit
 
 __all__ = ["AUGMENTATIONS", "FEATURES", "TASKS", "Augmentation", "SoundSplit", "load_speech"]
@@ -29,7 +29,6 @@ ENOUGH = 100  # training clips of a word that can be learnt
 # Shares of each noise recording's time: what is trained on is never tested on.
 NOISE_PARTS = {"training": (0.0, 0.6), "validation": (0.6, 0.8), "testing": (0.8, 1.0)}
 NOISE_GAINS = (1.0, 0.1)
-FALLBACK = ("yes", "no", "up", "down", "left", "right", "stop", "go", "bed", "cat")  # where on and off are too few
 
 
 @dataclass(frozen=True)
@@ -211,9 +210,10 @@ def load_speech(
             raise ValueError(f"train_size must be a whole number in 1..{len(train)}, received {train_size!r}")
         order = np.random.default_rng(0).permutation(len(train))
         train = [train[i] for i in order[:train_size]]
-    values = [sounds.of(clip) for clip in train] + [sound for _, sound in extra("training")]
-    names = [(clip.path, clip.speaker) for clip in train] + [(name, name) for name, _ in extra("training")]
-    labels = np.array([label(clip) for clip in train] + [0] * len(extra("training")))
+    noise = extra("training")
+    values = [sounds.of(clip) for clip in train] + [sound for _, sound in noise]
+    names = [(clip.path, clip.speaker) for clip in train] + [(name, name) for name, _ in noise]
+    labels = np.array([label(clip) for clip in train] + [0] * len(noise))
     mean, deviation = sounds.statistics(kind, [name for name, _ in names], values)
     positions = np.arange(len(labels))
     if task == "wake-word" and balance and (labels == 1).any():
@@ -263,7 +263,7 @@ def _chosen(corpus: Corpus, task: str, words: str | None) -> tuple[str, ...]:
             count[clip.word] += clip.split == "training"
         most = max(count.values())
         least = min(ENOUGH, most)  # a small sample has fewer of every word
-        chosen = COMMANDS if all(count[word] >= least for word in COMMANDS) else FALLBACK
+        chosen = COMMANDS if all(count[word] >= least for word in COMMANDS) else PACK_WORDS
     if unknown := [word for word in chosen if word not in corpus.words]:
         raise ValueError(f"no clips of {', '.join(unknown)}; there are {', '.join(corpus.words)}")
     if len(set(chosen)) != len(chosen) or (len(chosen) != 1 if task == "wake-word" else len(chosen) < 2):
@@ -292,9 +292,7 @@ class _Sounds:
             kept = cache.read("sounds", self._key(piece))
             if kept is not None:
                 self._sounds |= dict(zip((clip.path for clip in piece), kept["sounds"], strict=True))
-        left = {
-            at: {clip.path for clip in piece} for at, piece in pieces.items() if piece[0].path not in self._sounds
-        }
+        left = {at: {clip.path for clip in piece} for at, piece in pieces.items() if piece[0].path not in self._sounds}
         where = {path: at for at, paths in left.items() for path in paths}
         for path, sound in _bar(self.corpus.read(where), len(where), "decoding", self.progress):
             self._sounds[path] = fitted(sound)

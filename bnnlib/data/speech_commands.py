@@ -22,7 +22,7 @@ import numpy as np
 from bnnlib.data import cache, sources
 from bnnlib.data.features import RATE
 
-__all__ = ["COMMANDS", "NOISE", "SPLITS", "Clip", "Corpus", "open_corpus", "split_of"]
+__all__ = ["COMMANDS", "NOISE", "PACK_WORDS", "SPLITS", "Clip", "Corpus", "open_corpus", "split_of"]
 
 NAME = "SpeechCommands"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
@@ -30,8 +30,9 @@ MANIFEST = "manifest.csv"
 NOISE = "_background_noise_"
 SPLITS = ("training", "validation", "testing")
 LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
-# The ten of the set's paper, and those of its words of which a reduced pack holds enough to train.
+# The ten commands of the set's paper, and the ten words of which the reduced pack has enough clips to train.
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+PACK_WORDS = ("yes", "no", "up", "down", "left", "right", "stop", "go", "bed", "cat")
 
 
 class Clip(NamedTuple):
@@ -73,9 +74,11 @@ class Corpus:
 
     Attributes:
         kind: "pack", "folder" or "archive".
+        place: the folder, or the archive.
         clips: every word clip, sorted by path.
         noises: paths of the long noise recordings, sorted.
         fingerprint: changes with the set of clips, and in a pack with their content.
+        files: path without its ending -> where it lies in the layout, and the SHA-256 of its content or "".
     """
 
     kind: str
@@ -83,7 +86,7 @@ class Corpus:
     clips: tuple[Clip, ...]
     noises: tuple[str, ...]
     fingerprint: str
-    files: Mapping[str, tuple[str, str]]  # path without ending -> (where in the layout, SHA-256 or "")
+    files: Mapping[str, tuple[str, str]]
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def methods_plot(table: pd.DataFrame, values: pd.Series, label: str, *, ax: Axes
         ax.plot(values[name], row["accuracy"], "o", color=colour, markersize=4)
     low, high = table["least"].min(), table["most"].max()
     ax.set(xlabel=label, ylabel="test accuracy (%)", ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
-    heights = _apart(table["accuracy"].to_numpy(float), least=0.055 * (high - low) * 1.2)
+    heights = _apart(table["accuracy"].to_numpy(float), least=0.066 * (high - low))
     for (name, row), height in zip(table.iterrows(), heights, strict=True):
         colour = WIDTH_COLOURS.get(row["widths"], OTHER)
         ax.annotate(

@@ -11,12 +11,12 @@ import numpy as np
 
 from bnnlib.data import speech_commands
 from bnnlib.data.features import RATE
-from bnnlib.data.speech_commands import NAME, NOISE, SPLITS, Clip, Corpus, open_corpus
+from bnnlib.data.speech_commands import NAME, NOISE, PACK_WORDS, SPLITS, Clip, Corpus, open_corpus
 from bnnlib.files import replaced
 
 __all__ = ["COUNTS", "cut"]
 
-LEARNT = ("yes", "no", "up", "down", "left", "right", "stop", "go", "bed", "cat", "happy")
+LEARNT = (*PACK_WORDS, "happy")
 # clips of each word to learn, and of each other word, where there are as many
 COUNTS = {"training": (54, 2), "validation": (9, 1), "testing": (18, 2)}
 COLUMNS = ("path", "word", "speaker", "split", "samples", "sha256", "tar", "source")
