@@ -1,14 +1,14 @@
 """Does one bit regularise? The study on MNIST.
 
 The network is that of BinaryConnect's paper (sec. 3.1), 784-3x1024-10. Every arm is tuned on one grid of learning rates
-and losses, at each training-set size by itself.
+and losses, at each training-set size by itself. Epochs differ between sizes, so only arms of one size are compared.
 """
 
 from bnnlib.studies.run import Run, Study
 from bnnlib.training import Settings
 
-EPOCHS = 30
 HIDDEN = 3
+EPOCHS = {2_000: 30, 10_000: 30, 55_000: 10}  # training samples -> epochs
 SIZES = {2_000: range(10), 10_000: range(10), 55_000: range(5)}  # training samples -> seeds
 TUNING_SEED = 100  # kept for tuning
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -48,7 +48,7 @@ TUNED = {
 def _run(name: str, arm: str, size: int, rate: float, loss: str, seed: int) -> Run:
     method, dropout = ARMS[arm]
     return Run(
-        name, method, "mlp", "MNIST", Settings(epochs=EPOCHS, learning_rate=rate, seed=seed),
+        name, method, "mlp", "MNIST", Settings(epochs=EPOCHS[size], learning_rate=rate, seed=seed),
         data_options={"train_size": size}, method_options={"loss": loss},
         model_options={"hidden": HIDDEN} | ({"dropout": dropout} if dropout else {}),
     )  # fmt: skip
