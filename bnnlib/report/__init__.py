@@ -14,13 +14,13 @@ from bnnlib.report.plots import (
     style,
 )
 from bnnlib.report.provenance import measured_line, provenance_line
+from bnnlib.report.resampling import compare_means, compare_spread, detectable_ratio, resampled_differences
 from bnnlib.report.schematics import block_orders, image_road, latent_weight, word_of_signs
 from bnnlib.report.statistics import half_width, paired_difference, paired_tests, summarise
 
 __all__ = [
-    "block_orders", "class_accuracy", "class_heatmap", "colour", "confusion", "confusion_heatmap", "curves",
-    "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight", "measured_line", "methods_plot",
-    "methods_table",
-    "paired_difference", "paired_tests", "panels", "points_by_arm", "provenance_line", "style", "summarise",
-    "word_of_signs",
+    "block_orders", "class_accuracy", "class_heatmap", "colour", "compare_means", "compare_spread", "confusion",
+    "confusion_heatmap", "curves", "detectable_ratio", "half_width", "histogram_drift", "image_grid", "image_road",
+    "latent_weight", "measured_line", "methods_plot", "methods_table", "paired_difference", "paired_tests", "panels",
+    "points_by_arm", "provenance_line", "resampled_differences", "style", "summarise", "word_of_signs",
 ]  # fmt: skip
