@@ -25,6 +25,7 @@ __all__ = ["AUGMENTATIONS", "FEATURES", "TASKS", "Augmentation", "SoundSplit", "
 LENGTH = RATE  # samples of a clip: one second
 TASKS = ("words", "wake-word")
 FEATURES = {"log-mel": LogMel(), "mfcc": MFCC()}
+FOLDS = 5  # of cross-validation
 ENOUGH = 100  # training clips of a word that can be learnt
 # Shares of each noise recording's time: what is trained on is never tested on.
 NOISE_PARTS = {"training": (0.0, 0.6), "validation": (0.6, 0.8), "testing": (0.8, 1.0)}
@@ -148,6 +149,7 @@ def load_speech(
     augment: str = "none",
     balance: bool = True,
     split: Literal["speaker", "clip"] = "speaker",
+    fold: int | None = None,
     train_size: int | None = None,
 ) -> Splits:
     """Speech Commands: one-second clips as pictures of shape (1, 50, 40) or, as MFCC, (1, 50, 13).
@@ -166,13 +168,16 @@ def load_speech(
         balance: whether the wake word's training clips are repeated until both classes are equally frequent.
         split: ``"speaker"``, the official one, or ``"clip"``, which lets a speaker be in several splits: with it a test
             measures less than it seems to.
+        fold: 0..4, for cross-validation: the speakers of the training and validation splits together are divided into
+            five parts; that part validates and the others train. The test split stays what it is.
         train_size: use only that many training clips; smaller sets are contained in larger ones.
 
     Returns:
         Splits normalised by the training clips' mean and deviation of each band; ``groups`` are speakers.
 
     Raises:
-        ValueError: an unknown value (the known ones are listed), a word without clips, a ``train_size`` outside 1..N.
+        ValueError: an unknown value (the known ones are listed), a word without clips, a ``train_size`` outside 1..N,
+            a fold of a split by clips.
         DataNotFound, DataCorrupt: see :mod:`bnnlib.data.sources` and :mod:`bnnlib.data.speech_commands`.
     """
     for name, value, known in (
@@ -183,6 +188,8 @@ def load_speech(
     ):
         if value not in known:
             raise ValueError(f"no {name} {value!r} of speech; known: {', '.join(known)}")
+    if fold is not None and (split != "speaker" or fold not in range(FOLDS)):
+        raise ValueError(f"fold must be in 0..{FOLDS - 1}, of a split by speaker; received {fold!r}, split by {split}")
     corpus = open_corpus(samples.folder(speech_commands.NAME)) if profile == "quick" else open_corpus(progress=progress)
     chosen = _chosen(corpus, task, words)
     sounds = _Sounds(corpus, progress)
@@ -191,7 +198,7 @@ def load_speech(
     by_split: dict[str, list[Clip]] = defaultdict(list)
     for clip in corpus.clips:
         if task == "wake-word" or clip.word in chosen:
-            by_split[clip.split if split == "speaker" else split_of(clip.path)].append(clip)
+            by_split[_part(clip, split, fold)].append(clip)
     wanted = SPLITS if test else SPLITS[:2]
     for part in wanted:
         if missing := [word for word in chosen if word not in {clip.word for clip in by_split[part]}]:
@@ -243,13 +250,23 @@ def load_speech(
             torch.tensor([_number(clip.speaker) for clip in clips] + [_number(name) for name, _ in more]),
         )
 
+    by = split if fold is None else f"{split}, fold {fold}"
     description = (
         f"SpeechCommands, {profile}, {corpus.kind} {corpus.fingerprint[:12]}, {task} {' '.join(chosen)}, {kind}, "
-        f"{len(training)} training samples split by {split}, augment {AUGMENTATIONS[augment]}"
+        f"{len(training)} training samples split by {by}, augment {AUGMENTATIONS[augment]}"
     )
     classes = ("other", chosen[0]) if task == "wake-word" else chosen
     tested = prepared("testing") if test else None
     return Splits(speech_commands.NAME, description, classes, training, prepared("validation"), tested)
+
+
+def _part(clip: Clip, split: str, fold: int | None) -> str:
+    """The split that a clip is in."""
+    if split == "clip":
+        return split_of(clip.path)
+    if fold is None or clip.split == "testing":
+        return clip.split
+    return "validation" if _number(clip.speaker) % FOLDS == fold else "training"
 
 
 def _chosen(corpus: Corpus, task: str, words: str | None) -> tuple[str, ...]:

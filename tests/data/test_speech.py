@@ -259,6 +259,20 @@ def test_a_split_by_clips_shares_speakers_and_says_so(packed):
     assert "split by clip" in splits.description
 
 
+def test_folds_divide_the_speakers_of_training_and_validation_and_leave_the_test_alone():
+    whole = data.load("SpeechCommands", "quick")
+    known = {int(i) for part in (whole.train, whole.validation) for i in part.ids}
+    seen = []
+    for fold in range(5):
+        splits = data.load("SpeechCommands", "quick", fold=fold)
+        assert not set(splits.train.groups.tolist()) & set(splits.validation.groups.tolist())
+        assert {*splits.train.ids.tolist(), *splits.validation.ids.tolist()} == known
+        assert torch.equal(splits.test.ids, whole.test.ids)
+        assert f"fold {fold}" in splits.description
+        seen += splits.validation.ids.tolist()
+    assert sorted(seen) == sorted(known)  # each clip is held out once
+
+
 def test_fewer_training_clips_are_a_part_of_more(packed):
     few, more = load(train_size=4).train, load(train_size=9).train
     assert (len(few), len(more)) == (4, 9)
@@ -285,6 +299,8 @@ def test_the_sample_is_a_pack_with_the_ten_words_of_the_reduced_set():
         ({"words": "yes yes"}, "at least two different words"),
         ({"words": "yes no", "task": "wake-word"}, "task 'wake-word' takes one word"),
         ({"train_size": 13}, r"whole number in 1\.\.12, received 13"),
+        ({"fold": 5}, r"fold must be in 0\.\.4, of a split by speaker; received 5, split by speaker"),
+        ({"fold": 1, "split": "clip"}, "received 1, split by clip"),
     ],
 )
 def test_unknown_options_are_named(packed, options, message):
