@@ -88,6 +88,12 @@ def _undominated(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     return np.array([not any(beats(i, j) for i in range(len(cost))) for j in range(len(cost))])
 
 
+def _mel(hz: np.ndarray | float) -> np.ndarray:
+    from librosa import hz_to_mel
+
+    return hz_to_mel(hz)
+
+
 TASKS: dict[str, Task] = {
     "dot-product": Task(
         "(a, b, n): the dot product of two rows of n signs, each packed into an integer, bit 1 for +1",
@@ -151,6 +157,17 @@ TASKS: dict[str, Task] = {
             "one input channel: nothing is left": (_normal(3, 1, 3, 3),),
         },
         tolerance=1e-5,
+    ),
+    "mel": Task(
+        "(hz): frequencies in mel, on Slaney's scale: 3 mel every 200 Hz up to 1,000 Hz, then 27 for a factor of 6.4",
+        _mel,
+        {
+            "linear below 1,000 Hz": (400.0,),
+            "at 1,000 Hz the two parts meet": (1000.0,),
+            "logarithmic above": (6400.0,),
+            "an array of both": (np.array([0.0, 100.0, 999.0, 1001.0, 4000.0, 8000.0]),),
+        },
+        tolerance=1e-9,
     ),
     "half-width": Task(
         "(values): half the width of Student's 95 % interval for the mean",

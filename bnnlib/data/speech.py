@@ -148,7 +148,7 @@ def load_speech(
     features: Literal["log-mel", "mfcc"] = "log-mel",
     augment: str = "none",
     balance: bool = True,
-    split: Literal["speaker", "clip"] = "speaker",
+    split: Literal["speaker", "speaker-redrawn", "clip"] = "speaker",
     fold: int | None = None,
     train_size: int | None = None,
 ) -> Splits:
@@ -166,8 +166,9 @@ def load_speech(
         features: ``"log-mel"`` or ``"mfcc"``.
         augment: of training clips; a key of :data:`AUGMENTATIONS`.
         balance: whether the wake word's training clips are repeated until both classes are equally frequent.
-        split: ``"speaker"``, the official one, or ``"clip"``, which lets a speaker be in several splits: with it a test
-            measures less than it seems to.
+        split: ``"speaker"``, the official one; ``"clip"``, which lets a speaker be in several splits: with it a test
+            measures less than it seems to; or ``"speaker-redrawn"``, all speakers dealt anew in the shares of
+            ``"clip"``, to compare that with.
         fold: 0..4, for cross-validation: the speakers of the training and validation splits together are divided into
             five parts; that part validates and the others train. The test split stays what it is.
         train_size: use only that many training clips; smaller sets are contained in larger ones.
@@ -184,7 +185,7 @@ def load_speech(
         ("task", task, TASKS),
         ("features", features, tuple(FEATURES)),
         ("augment", augment, tuple(AUGMENTATIONS)),
-        ("split", split, ("speaker", "clip")),
+        ("split", split, ("speaker", "speaker-redrawn", "clip")),
     ):
         if value not in known:
             raise ValueError(f"no {name} {value!r} of speech; known: {', '.join(known)}")
@@ -262,8 +263,8 @@ def load_speech(
 
 def _part(clip: Clip, split: str, fold: int | None) -> str:
     """The split that a clip is in."""
-    if split == "clip":
-        return split_of(clip.path)
+    if split != "speaker":
+        return split_of(clip.path if split == "clip" else f"again {clip.speaker}")
     if fold is None or clip.split == "testing":
         return clip.split
     return "validation" if _number(clip.speaker) % FOLDS == fold else "training"

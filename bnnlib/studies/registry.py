@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, ideas, mnist, regularisation, words
+from bnnlib.studies import fashion, ideas, mnist, regularisation, stability, wake_word, words
 from bnnlib.studies.run import Study
 from bnnlib.studies.store import ResultsStore
 
@@ -17,7 +17,9 @@ STUDIES: dict[str, Study] = {
         *(ideas.TUNING, ideas.METHODS),
         *(mnist.TUNING, mnist.REGULARISATION),
         *(regularisation.TUNING, regularisation.METHODS),
-        *(words.TUNING, words.METHODS),
+        *(words.TUNING, words.METHODS, words.SPLIT),
+        stability.STABILITY,
+        *(wake_word.TUNING, wake_word.METHODS),
     )
 }
 

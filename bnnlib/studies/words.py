@@ -69,3 +69,18 @@ METHODS = Study(
     ),
     scores=frozenset({"float", "binaryconnect-deterministic", "xnor-operator", "lsq-w2a2"}),
 )
+
+SPLIT_SIZE = 5_000  # training clips, the same for both
+SPLIT = Study(
+    name="words-split",
+    question="How many points does a test fake whose speakers were heard in training?",
+    runs=tuple(
+        Run(
+            arm, "float", "command-cnn", "SpeechCommands",
+            Settings(epochs=15, batch_size=BATCH, learning_rate=3e-3, select="last", seed=seed),
+            data_options={"augment": AUGMENT, "split": split, "train_size": SPLIT_SIZE},
+        )
+        for seed in range(5)
+        for arm, split in (("speakers apart", "speaker-redrawn"), ("speakers shared", "clip"))
+    ),
+)  # fmt: skip

@@ -257,6 +257,10 @@ def test_a_split_by_clips_shares_speakers_and_says_so(packed):
     splits = data.load("SpeechCommands", "quick", words="yes no", split="clip")
     assert splits.shared_groups()
     assert "split by clip" in splits.description
+    redrawn = data.load("SpeechCommands", "quick", words="yes no", split="speaker-redrawn")
+    assert not redrawn.shared_groups()
+    official = data.load("SpeechCommands", "quick", words="yes no")
+    assert set(redrawn.test.ids.tolist()) != set(official.test.ids.tolist())
 
 
 def test_folds_divide_the_speakers_of_training_and_validation_and_leave_the_test_alone():
@@ -293,7 +297,7 @@ def test_the_sample_is_a_pack_with_the_ten_words_of_the_reduced_set():
         ({"task": "digits"}, "no task 'digits' of speech; known: words, wake-word"),
         ({"features": "fbank"}, "no features 'fbank' of speech; known: log-mel, mfcc"),
         ({"augment": "louder"}, "no augment 'louder' of speech; known: none, shift"),
-        ({"split": "word"}, "known: speaker, clip"),
+        ({"split": "word"}, "known: speaker, speaker-redrawn, clip"),
         ({"words": "yes banana"}, "no clips of banana; there are cat, happy, no, yes"),
         ({"words": "yes"}, "task 'words' takes at least two different words, received 'yes'"),
         ({"words": "yes yes"}, "at least two different words"),
