@@ -111,6 +111,23 @@ GRID = Study(
     test=False,
 )
 
+# What the grid prefers; float's runs are those of the study `ideas`, which are the same trainings.
+_CHOSEN = Settings(epochs=15, learning_rate=1e-2)
+HEADLINE = Study(
+    name="fashion-headline",
+    question="How close does BinaryConnect come to float on Fashion-MNIST, every arm tuned on one grid?",
+    runs=tuple(
+        run
+        for seed in SEEDS
+        for run in (
+            _run("deterministic", ARMS["deterministic"], _CHOSEN, "flip", seed, loss="squared_hinge"),
+            _run("stochastic", ARMS["stochastic"], _CHOSEN, "none", seed, loss="cross_entropy"),
+        )
+    ),
+    scores=frozenset({"deterministic", "stochastic"}),
+    checkpoints=frozenset({"deterministic", "stochastic"}),
+)
+
 
 def _ablation(seed: int) -> list[Run]:
     stochastic, deterministic = "binaryconnect-stochastic", "binaryconnect-deterministic"

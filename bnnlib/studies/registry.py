@@ -13,7 +13,7 @@ __all__ = ["STUDIES", "find", "get", "results", "results_folder", "store_of"]
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        *(fashion.TUNING, fashion.GRID, fashion.METHODS, fashion.ABLATION),
+        *(fashion.TUNING, fashion.GRID, fashion.METHODS, fashion.HEADLINE, fashion.ABLATION),
         *(ideas.TUNING, ideas.METHODS),
         *(mnist.TUNING, mnist.REGULARISATION),
         *(regularisation.TUNING, regularisation.METHODS),

@@ -193,7 +193,7 @@ def test_the_defaults_that_ids_leave_out_stay_what_they_are():
 # their runs are being made; no figure of the book is theirs yet
 UNDER_WAY = (
     "ideas", "regularisation-tuning", "regularisation", "words-tuning", "words", "words-split", "stability",
-    "wake-word-tuning", "wake-word",
+    "wake-word-tuning", "wake-word", "fashion-headline",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bnnlib.studies import get, ideas, regularisation, store_of, words
+from bnnlib.studies import fashion, get, ideas, regularisation, store_of, words
 
 
 def tuned(study, final, by):
@@ -48,3 +48,12 @@ def test_each_regulariser_has_the_rate_and_loss_that_its_tuning_prefers_at_each_
     assert found
     assert min(regularisation.RATES) < best["learning_rate"].min()
     assert best["learning_rate"].max() < max(regularisation.RATES)
+
+
+def test_the_arms_of_fashion_mnist_are_what_the_grid_prefers():
+    best = tuned("fashion-grid", "fashion-headline", lambda runs: runs["arm"].str.split(", ").str[0])
+    float_run = next(run for run in ideas.METHODS.runs if run.arm == "float")
+    for run in (*fashion.HEADLINE.runs, float_run):
+        cell = (run.settings.learning_rate, run.data_options.get("augment", "none"), run.build_method().loss)
+        assert f"{run.arm}, {cell[0]:g}, {cell[1]}, {cell[2]}" == best.loc[run.arm, "arm"]
+    assert min(fashion.RATES) < best["learning_rate"].min() <= best["learning_rate"].max() < max(fashion.RATES)
