@@ -15,7 +15,7 @@ BOOK = ROOT / "book"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [Path(chapter["file"]).stem for part in TOC["parts"] for chapter in part["chapters"]]
 NOTEBOOKS = sorted(path for path in BOOK.glob("*.ipynb") if path.stem in PAGES)  # the landing page is no chapter
-LESSONS = ("Ideas", "Machine", "Studies")  # parts that are taught; the other pages are to look things up in
+LESSONS = ("Ideas", "Machine", "Speech", "Studies")  # parts that are taught; the other pages are to look things up in
 TAUGHT = [BOOK / "why-one-bit.ipynb"] + [
     BOOK / f"{Path(chapter['file']).stem}.ipynb"
     for part in TOC["parts"]

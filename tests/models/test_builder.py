@@ -138,6 +138,29 @@ def test_the_network_for_commands_learns_from_a_batch_under_every_method(name):
     assert sum(p.numel() for p in net.parameters()) <= 300_000
 
 
+def test_the_network_for_commands_has_the_layers_that_it_says():
+    net = models.CommandCNN()
+    weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
+    # 32 x 5 x 5, then 3 x 3 convolutions, then 128 channels of 3 x 2 values
+    assert weights == 800 + 9 * (32 * 32 + 32 * 64 + 64 * 128 + 128 * 128) + 768 * 10 == 257_312
+    for frames, bands in ((16, 16), (17, 31), (50, 40), (101, 64)):
+        assert models.CommandCNN(frames=frames, bands=bands).eval()(torch.zeros(1, 1, frames, bands)).shape == (1, 10)
+    with pytest.raises(ValueError, match="at least 16, for four halvings; received 15 and 40"):
+        models.CommandCNN(frames=15)
+
+
+def test_the_network_for_commands_takes_norms_and_weights_as_told():
+    net = models.CommandCNN("lsq-w2a2", norm_momentum=0.01, initial="he")
+    assert {m.momentum for m in net.modules() if hasattr(m, "momentum")} == {0.01}
+    for layer in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d)):
+        inputs = layer.weight[0].numel()
+        assert layer.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.1)
+        if hasattr(layer.weight_quantizer, "step"):  # Esser et al. 2020: 2 mean|w| / sqrt(Q_p), here with Q_p = 1
+            assert layer.weight_quantizer.step.item() == pytest.approx(2 * layer.weight.abs().mean().item())
+    with pytest.raises(ValueError, match='must be "uniform" or "he", received \'small\''):
+        models.CommandCNN(initial="small")
+
+
 def test_the_separable_network_has_about_the_published_size():
     net = models.SeparableCNN()
     assert net(torch.randn(2, 1, 50, 40)).shape == (2, 10)
