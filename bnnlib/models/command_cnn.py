@@ -11,8 +11,8 @@ from bnnlib.models.blocks import Builder
 
 
 class CommandCNN(nn.Module):
-    """A 5x5 convolution with stride 2, four of 3x3, the first three with pooling (32, 32, 64, 128, 128 channels in all),
-    and a linear layer.
+    """A 5x5 convolution with stride 2 (32 channels), four of 3x3 (32, 64, 128 and 128; pooling after three of
+    them) and a linear layer.
 
     Built under a method, as :class:`~bnnlib.models.CompactCNN`. For log-mel spectrograms of 50 frames and 40 bands and
     ten classes: 257,312 weights and 10.3 million multiply-accumulates a clip.
