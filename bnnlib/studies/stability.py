@@ -4,13 +4,14 @@ Stated beforehand: differences of means at each method's own rate, by a bootstra
 Holm-corrected, with a margin of half a point for equivalence; spreads by Brown and Forsythe's test. A run has diverged
 if its loss is not finite or its last validation accuracy is below three times chance. The port and the operator compute
 the same thing in two ways: what that pair shows is noise.
+
+Five seeds at each method's own rate are runs of the study `words`, and are not trained twice.
 """
 
 from bnnlib.studies import words
 from bnnlib.studies.run import Run, Study
 from bnnlib.training import Settings
 
-EPOCHS = 15
 SEEDS = range(10)
 FACTORS = (1 / 3, 1.0, 3.0)  # of each method's own tuned learning rate
 METHODS = ("float", "xnor-naive", "xnor-allenai", "xnor-operator", "lsq-w2a2")
@@ -31,24 +32,26 @@ def _run(name: str, method: str, seed: int, factor: float = 1.0, **model_options
     return Run(
         name, method, "command-cnn", "SpeechCommands",
         Settings(
-            epochs=EPOCHS, batch_size=words.BATCH, learning_rate=float(f"{rate:.2g}"), select="last", seed=seed
+            epochs=words.EPOCHS, batch_size=words.BATCH, learning_rate=float(f"{rate:.2g}"), select="last", seed=seed
         ),
         data_options={"augment": words.AUGMENT}, method_options={"loss": "cross_entropy"},
         model_options=model_options,
     )  # fmt: skip
 
 
+_SHARED = {run.id for run in words.METHODS.runs}
+_RUNS = (
+    *(_run(arm(m), m, seed) for seed in SEEDS for m in (*METHODS, CONTROL)),
+    *(_run(arm(m, f), m, seed, f) for seed in SEEDS for f in FACTORS if f != 1 for m in METHODS),
+    *(
+        _run(f"{m}, {name}", m, seed, **options)
+        for seed in CONDITION_SEEDS
+        for name, options in CONDITIONS.items()
+        for m in METHODS
+    ),
+)
 STABILITY = Study(
     name="stability",
     question="How much do seeds and learning rates decide, for each method?",
-    runs=(
-        *(_run(arm(m), m, seed) for seed in SEEDS for m in (*METHODS, CONTROL)),
-        *(_run(arm(m, f), m, seed, f) for seed in SEEDS for f in FACTORS if f != 1 for m in METHODS),
-        *(
-            _run(f"{m}, {name}", m, seed, **options)
-            for seed in CONDITION_SEEDS
-            for name, options in CONDITIONS.items()
-            for m in METHODS
-        ),
-    ),
+    runs=tuple(run for run in _RUNS if run.id not in _SHARED),
 )
