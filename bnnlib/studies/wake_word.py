@@ -8,12 +8,12 @@ heard its speaker.
 from bnnlib.studies.run import Run, Study
 from bnnlib.training import Settings
 
-SHORT, EPOCHS = 5, 20
+SHORT, EPOCHS = 5, 15
 BATCH = 64
 SEEDS = range(5)
 FOLDS = range(5)
 TUNING_SEED = 100  # kept for tuning
-TUNING_EPOCHS = 10
+TUNING_EPOCHS = 5
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 
 # arm -> method, size of the kernels
