@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from bnnlib.studies import fashion, get, ideas, regularisation, store_of, words
+from bnnlib.studies import fashion, get, ideas, regularisation, store_of, wake_word, words
 
 
-def tuned(study, final, by):
+def tuned(study, final, by, figure="validation_accuracy"):
     """The tuning's runs, each arm's best first (of equals the first of the grid), where an arm's tuning is whole."""
     runs = get(study).runs
     table = store_of(study).runs()
@@ -21,7 +21,7 @@ def tuned(study, final, by):
         assert begun <= whole, "final runs have begun although their tuning is not complete"
     if not whole:
         pytest.skip(f"{study} has no arm that is complete")
-    best = table.loc[table.groupby(by(table), sort=False)["validation_accuracy"].idxmax()]
+    best = table.loc[table.groupby(by(table), sort=False)[figure].idxmax()]
     best = best.set_index(by(best))
     return best[best.index.isin(whole)]
 
@@ -30,9 +30,17 @@ def without_rate(runs):
     return runs["arm"].str.rsplit(", ", n=1).str[0]
 
 
-@pytest.mark.parametrize("module", [ideas, words], ids=["ideas", "words"])
-def test_each_method_has_the_rate_that_its_tuning_prefers_inside_the_grid(module):
-    best = tuned(module.TUNING.name, module.METHODS.name, without_rate)["learning_rate"]
+@pytest.mark.parametrize(
+    ("module", "figure"),
+    [
+        (ideas, "validation_accuracy"),
+        (words, "validation_accuracy"),
+        (wake_word, "validation_balanced_accuracy"),
+    ],
+    ids=["ideas", "words", "wake-word"],
+)
+def test_each_method_has_the_rate_that_its_tuning_prefers_inside_the_grid(module, figure):
+    best = tuned(module.TUNING.name, module.METHODS.name, without_rate, figure)["learning_rate"]
     assert best.to_dict() == {arm: module.TUNED[arm] for arm in best.index}
     assert min(module.RATES) < best.min() <= best.max() < max(module.RATES)
 
