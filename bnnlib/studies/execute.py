@@ -27,6 +27,7 @@ from bnnlib.studies.store import ResultsStore
 __all__ = ["StudyFailed", "execute"]
 
 RunCallback = Callable[[str, str | None], None]
+POLL_SECONDS = 0.25  # between looks at what workers have done: each costs some milliseconds
 BUSY_SECONDS = 5.0  # after which a run that another process is at is asked for again
 TOPIC = "bnnlib-epochs"
 # Waiting threads must not spin. Memory that a step frees, the next one needs again: glibc should keep it, because
@@ -138,7 +139,7 @@ def execute(
                     waiting.remove(run_id)
                     task = (study, by_id[run_id], store, work, threads, stop)
                     running[run_id] = client.submit(_on_worker, *task, pure=False, key=f"{run_id}-{time.time()}")
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
             told()
             for run_id, future in [each for each in running.items() if each[1].done()]:
                 del running[run_id]
