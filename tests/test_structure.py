@@ -29,7 +29,7 @@ FLOORS = [
     {"catalogue"},
     {"graph"},
     {"layers", "losses", "torch_ops"},
-    {"quantizers", "data"},
+    {"quantizers", "data", "packed.biometrics"},
     {"kernels", "provenance", "packed.layout"},
     {"files"},
 ]

@@ -88,6 +88,11 @@ def _undominated(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     return np.array([not any(beats(i, j) for i in range(len(cost))) for j in range(len(cost))])
 
 
+def _best_that_fits(accuracy: np.ndarray, cost: np.ndarray, limit: float) -> int:
+    fitting = [(-a, c, i) for i, (a, c) in enumerate(zip(accuracy, cost, strict=True)) if c <= limit]
+    return min(fitting)[2] if fitting else -1
+
+
 def _mel(hz: np.ndarray | float) -> np.ndarray:
     from librosa import hz_to_mel
 
@@ -135,6 +140,18 @@ TASKS: dict[str, Task] = {
             "one is beaten": (np.array([1.0, 2.0, 3.0]), np.array([80.0, 79.0, 90.0])),
             "at the same cost the better one stays": (np.array([2.0, 2.0, 1.0]), np.array([85.0, 84.0, 70.0])),
             "equals both stay": (np.array([2.0, 2.0, 5.0]), np.array([85.0, 85.0, 85.0])),
+        },
+    ),
+    "best-that-fits": Task(
+        "(accuracy, cost, limit): the position of the most accurate method whose cost is at most the limit; of equals "
+        "the cheapest; -1 if none fits",
+        _best_that_fits,
+        {
+            "all fit": (np.array([90.0, 93.0, 91.0]), np.array([30.0, 60.0, 40.0]), 100.0),
+            "the best does not fit": (np.array([90.0, 93.0, 91.0]), np.array([30.0, 60.0, 40.0]), 50.0),
+            "exactly the limit fits": (np.array([90.0, 93.0]), np.array([30.0, 60.0]), 60.0),
+            "of equals the cheapest": (np.array([93.0, 93.0, 93.0]), np.array([50.0, 40.0, 60.0]), 70.0),
+            "nothing fits": (np.array([90.0, 93.0]), np.array([30.0, 60.0]), 20.0),
         },
     ),
     "binaryconnect-step": Task(

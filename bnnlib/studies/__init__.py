@@ -1,5 +1,6 @@
 """Studies: lists of runs with a question, run anywhere, resumable, their results in plain files."""
 
+from bnnlib.studies.choice import COMPARED, NEEDS, Need, compared, recommend
 from bnnlib.studies.comparison import comparison
 from bnnlib.studies.execute import StudyFailed, execute
 from bnnlib.studies.ledger import claims, ledger
@@ -9,6 +10,7 @@ from bnnlib.studies.run_one import RunBusy, run_one, unfinished
 from bnnlib.studies.store import ResultsStore
 
 __all__ = [
-    "STUDIES", "ResultsStore", "Run", "RunBusy", "Study", "StudyFailed", "claims", "comparison", "execute", "find",
-    "get", "ledger", "results", "results_folder", "run_one", "store_of", "unfinished",
+    "COMPARED", "NEEDS", "STUDIES", "Need", "ResultsStore", "Run", "RunBusy", "Study", "StudyFailed", "claims",
+    "compared", "comparison", "execute", "find", "get", "ledger", "recommend", "results", "results_folder", "run_one",
+    "store_of", "unfinished",
 ]  # fmt: skip

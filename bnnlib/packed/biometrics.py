@@ -1,0 +1,175 @@
+"""The all-binary network of the course as what it is: 369,153 numbers of +1 and -1. No torch.
+
+Three convolutions over time (64 to 128, 128 to 128, 128 to 128 channels; kernel 9, no padding), the first two followed
+by a maximum over pairs of neighbours (a last single value stands for itself), signs after each, the maximum over time,
+and a linear layer with one output: class 1 if its sum is above zero. Weights and biases are +1 or -1. The sign of 0 is
+-1; behind the first layer all sums are odd, so that it never arises there.
+
+Features are rounded to multiples of 1/256. Then all sums are exact, in float32 too and in any order of addition: the
+plain reference here, the kernels and torch agree to the last bit, on any machine.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bnnlib import kernels
+from bnnlib.files import replaced
+
+__all__ = ["LEAST_FRAMES", "SHAPES", "VALUES", "SignNetwork", "fixed_point"]
+
+SHAPES = ((128, 64, 9), (128, 128, 9), (128, 128, 9), (1, 128))  # of the weights; a bias for each output
+VALUES = sum(int(np.prod(shape)) + shape[0] for shape in SHAPES)  # 369,153
+LEAST_FRAMES = 57  # what is left after the third convolution is then one frame
+FRACTION = 256  # features are multiples of 1 / 256
+LARGEST = 64.0  # of a feature: 577 of them times 256 stay below 2**24
+
+
+def fixed_point(features: np.ndarray) -> np.ndarray:
+    """Features as the network sees them, times 256.
+
+    Args:
+        features: real, shape (64, t), t >= 57, each of at most 64 in size (standardised ones lie well within).
+
+    Returns:
+        float32 of whole numbers, shape (64, t): rounded to the nearest, halves to the even one.
+
+    Raises:
+        ValueError: another shape, too short, too large or not finite.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or features.shape[0] != SHAPES[0][1] or features.shape[1] < LEAST_FRAMES:
+        raise ValueError(
+            f"features must have shape ({SHAPES[0][1]}, t) with t >= {LEAST_FRAMES}, received {features.shape}"
+        )
+    largest = np.abs(features).max()
+    if not largest <= LARGEST:  # NaN too
+        raise ValueError(f"features must be at most {LARGEST:g} in size, received {largest:g}: standardise them")
+    return np.rint(features.astype(np.float64) * FRACTION).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class SignNetwork:
+    """The network; :meth:`scores` by the kernels, :meth:`reference_score` in plain integers.
+
+    Attributes:
+        weights: int8 of -1 and +1, of :data:`SHAPES`.
+        biases: int8 of -1 and +1, shapes (128,), (128,), (128,) and (1,).
+
+    Raises:
+        ValueError: another shape or value.
+    """
+
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+
+    def __post_init__(self):
+        wanted = [*SHAPES, *((shape[0],) for shape in SHAPES)]
+        given = [*self.weights, *self.biases]
+        if [np.shape(each) for each in given] != wanted:
+            raise ValueError(
+                f"weights and biases must have the shapes {wanted}, received {[np.shape(g) for g in given]}"
+            )
+        for each in given:
+            if not np.isin(each, (-1, 1)).all():
+                raise ValueError(f"all values must be -1 or 1, received {np.setdiff1d(each, (-1, 1))[0]}")
+        object.__setattr__(self, "weights", tuple(np.asarray(w, np.int8) for w in self.weights))
+        object.__setattr__(self, "biases", tuple(np.asarray(b, np.int8) for b in self.biases))
+        first, *inner, last = map(np.ascontiguousarray, self.weights)
+        # (64 * 9, 128), for a product with patches in which the taps of a channel are neighbours
+        object.__setattr__(self, "_first", np.ascontiguousarray(first.reshape(len(first), -1).T, np.float32))
+        object.__setattr__(self, "_filters", tuple(map(kernels.prepack_filters, inner)))
+        object.__setattr__(self, "_last", kernels.pack(last))
+
+    @classmethod
+    def of_values(cls, values: np.ndarray) -> "SignNetwork":
+        """From one row of values: for each layer its weights, row by row, then its biases."""
+        values, weights, biases, at = np.asarray(values), [], [], 0
+        if values.shape != (VALUES,):
+            raise ValueError(f"{VALUES:,} values are needed, received shape {values.shape}")
+        for shape in SHAPES:
+            size = int(np.prod(shape))
+            weights.append(values[at : at + size].reshape(shape))
+            biases.append(values[at + size : at + size + shape[0]])
+            at += size + shape[0]
+        return cls(tuple(weights), tuple(biases))
+
+    def values(self) -> np.ndarray:
+        """All values in one row, int8, in the order of :meth:`of_values`."""
+        return np.concatenate([v.ravel() for pair in zip(self.weights, self.biases, strict=True) for v in pair])
+
+    def write_text(self, path: Path | str) -> None:
+        """Writes the values as text, one to a line; the file is there whole or not at all."""
+        text = "\n".join(map(str, self.values().tolist())) + "\n"
+        replaced(Path(path), lambda partial: partial.write_text(text, encoding="ascii", newline="\n"))
+
+    @classmethod
+    def read_text(cls, path: Path | str) -> "SignNetwork":
+        """Reads what :meth:`write_text` writes.
+
+        Raises:
+            ValueError: a line is neither 1 nor -1, or there are more or fewer than 369,153; the message names the line.
+        """
+        path = Path(path)
+        if path.stat().st_size > 4 * VALUES:
+            raise ValueError(f"{path} has {path.stat().st_size:,} bytes; {VALUES:,} lines of 1 and -1 have fewer")
+        lines = path.read_bytes().decode("latin-1").split("\n")
+        if lines[-1] == "":  # after the last line's end
+            lines.pop()
+        return cls.of_values(_parsed(lines, path))
+
+    def score(self, features: np.ndarray) -> int:
+        """The sum of the last layer, by the kernels: odd, within -129..129.
+
+        Args:
+            features: see :func:`fixed_point`.
+        """
+        x = fixed_point(features)
+        patches = np.lib.stride_tricks.sliding_window_view(x, 9, axis=1)  # (64, t - 8, 9)
+        sums = patches.transpose(1, 0, 2).reshape(x.shape[1] - 8, -1) @ self._first
+        above = sums + FRACTION * self.biases[0].astype(np.float32) > 0
+        bits = kernels.pack(np.where(above, np.float32(1), np.float32(-1)))
+        for filters, bias in zip(self._filters, self.biases[1:3], strict=True):
+            # sums of 1,152 signs are even: sum + bias > 0 where sum >= 0 (bias 1) or 2 (bias -1)
+            thresholds = (1 - bias).astype(np.int32)
+            bits = kernels.conv1d_threshold(_or_of_pairs(bits)[None], filters, thresholds)[0]
+        somewhere = np.bitwise_or.reduce(bits, axis=0)[None]
+        return int(kernels.matmul(somewhere, self._last, 128)[0, 0]) + int(self.biases[3][0])
+
+    def predict(self, features: np.ndarray) -> int:
+        """The class, 0 or 1."""
+        return int(self.score(features) > 0)
+
+    def reference_score(self, features: np.ndarray) -> int:
+        """As :meth:`score`, in plain integers, layer by layer."""
+        x, scale = fixed_point(features).astype(np.int64), FRACTION
+        for layer, (weight, bias) in enumerate(zip(self.weights[:3], self.biases[:3], strict=True)):
+            patches = np.lib.stride_tricks.sliding_window_view(x, 9, axis=1)
+            sums = np.einsum("ctk,ock->ot", patches, weight.astype(np.int64)) + scale * bias[:, None].astype(np.int64)
+            if layer < 2:
+                pairs = np.pad(sums, ((0, 0), (0, sums.shape[1] % 2)), mode="edge")
+                sums = pairs.reshape(len(sums), -1, 2).max(axis=2)
+            x, scale = np.where(sums > 0, 1, -1), 1
+        return int(self.weights[3][0].astype(np.int64) @ x.max(axis=1)) + int(self.biases[3][0])
+
+
+def _or_of_pairs(bits: np.ndarray) -> np.ndarray:
+    """The maximum over pairs of frames, on bits: (t, words) to (ceil(t / 2), words)."""
+    pooled = bits[0::2].copy()
+    pooled[: len(bits) // 2] |= bits[1::2]
+    return pooled
+
+
+def _parsed(lines: Iterable[str], path: Path) -> np.ndarray:
+    known = {"1": 1, "-1": -1}
+    values = []
+    for number, line in enumerate(lines, start=1):
+        if line not in known:
+            what = "is empty" if not line.strip() else f"must be 1 or -1, it is {line[:20]!r}"
+            raise ValueError(f"{path}, line {number:,}: {what}")
+        values.append(known[line])
+    if len(values) != VALUES:
+        raise ValueError(f"{path} must have {VALUES:,} lines, it has {len(values):,}")
+    return np.array(values, np.int8)

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bnnlib.packed.biometrics import SHAPES, VALUES, SignNetwork, fixed_point
+
+
+def network(seed=0):
+    return SignNetwork.of_values(np.random.default_rng(seed).choice([-1, 1], VALUES))
+
+
+def by_torch(net, features):
+    """The network written down anew, from the task's text, in float32."""
+    x = torch.from_numpy(fixed_point(features) / 256)[None]
+    for layer in range(3):
+        weight, bias = (torch.from_numpy(v[layer]).float() for v in (net.weights, net.biases))
+        x = F.conv1d(x, weight, bias)
+        if layer < 2:
+            x = F.max_pool1d(x, 2, ceil_mode=True)
+        x = torch.where(x > 0, 1.0, -1.0)
+    weight, bias = (torch.from_numpy(v[3]).float() for v in (net.weights, net.biases))
+    return int(F.linear(x.amax(2), weight, bias).item())
+
+
+def test_the_network_has_the_numbers_that_the_task_counts():
+    # 64 x 128 x 9 + 128, twice 128 x 128 x 9 + 128, 128 + 1
+    assert VALUES == 73_728 + 128 + 147_456 + 128 + 147_456 + 128 + 128 + 1 == 369_153
+
+
+@pytest.mark.parametrize("frames", [57, 58, 59, 60, 61, 100, 203])
+def test_kernels_plain_integers_and_torch_agree(frames):
+    for seed in range(3):
+        net = network(seed)
+        features = np.random.default_rng(frames + seed).normal(size=(64, frames))
+        score = net.reference_score(features)
+        assert net.score(features) == score == by_torch(net, features)
+        assert score % 2 == 1
+        assert net.predict(features) == int(score > 0)
+
+
+def test_a_tie_in_the_first_layer_is_minus_one():
+    # all weights +1: 576 features that sum to -1 and the bias of 1 give 0
+    values = np.ones(VALUES, int)
+    net = SignNetwork.of_values(values)
+    features = np.zeros((64, 57))
+    features[0, ::9] = -1.0  # each window of nine frames holds one of them
+    # sums 0 -> -1 everywhere, then -1152 + 1 -> -1 twice, then -128 + 1
+    assert net.score(features) == net.reference_score(features) == by_torch(net, features) == -127
+    assert net.score(features + 1 / 256) == 129
+
+
+def test_scores_lean_on_every_layer():
+    net, features = network(), np.random.default_rng(5).normal(size=(64, 90))
+    scores = set()
+    for layer in range(4):
+        weights = list(net.weights)
+        weights[layer] = -weights[layer]
+        scores.add(SignNetwork(tuple(weights), net.biases).score(features))
+    assert len(scores | {net.score(features)}) > 2
+
+
+def test_the_text_goes_weights_then_biases_layer_by_layer(tmp_path):
+    net = network(3)
+    net.write_text(tmp_path / "net.txt")
+    lines = (tmp_path / "net.txt").read_text().splitlines()
+    assert len(lines) == VALUES
+    out, channel, tap = 5, 11, 7
+    assert int(lines[(out * 64 + channel) * 9 + tap]) == net.weights[0][out, channel, tap]
+    assert int(lines[73_728 + 100]) == net.biases[0][100]
+    assert int(lines[-1]) == net.biases[3][0]
+    again = SignNetwork.read_text(tmp_path / "net.txt")
+    assert np.array_equal(again.values(), net.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], "must have 369,153 lines, it has 369,152"),
+        (lambda lines: [*lines, "1"], "must have 369,153 lines, it has 369,154"),
+        (lambda lines: [*lines[:9], "0", *lines[10:]], "line 10: must be 1 or -1, it is '0'"),
+        (lambda lines: [*lines[:9], "", *lines[10:]], "line 10: is empty"),
+        (lambda lines: [*lines[:9], "1 ", *lines[10:]], "line 10: must be 1 or -1, it is '1 '"),
+        (lambda lines: [*lines[:9], "+1", *lines[10:]], "line 10: must be 1 or -1, it is '[+]1'"),
+        (lambda lines: [*lines[:9], "\u00e9", *lines[10:]], "line 10: must be 1 or -1"),
+        (lambda lines: ["-1" for _ in range(800_000)], "lines of 1 and -1 have fewer"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, change, message):
+    path = tmp_path / "net.txt"
+    path.write_text("\n".join(change(["1"] * VALUES)) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        SignNetwork.read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((64, 56)), r"shape \(64, t\) with t >= 57, received \(64, 56\)"),
+        (np.zeros((57, 64)), r"received \(57, 64\)"),
+        (np.full((64, 60), 65.0), "at most 64 in size, received 65: standardise them"),
+        (np.full((64, 60), np.nan), "received nan"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused(features, message):
+    with pytest.raises(ValueError, match=message):
+        network().score(features)
+
+
+def test_values_other_than_signs_are_refused():
+    with pytest.raises(ValueError, match="all values must be -1 or 1, received 0"):
+        SignNetwork.of_values(np.zeros(VALUES))
+    with pytest.raises(ValueError, match=r"received shape \(5,\)"):
+        SignNetwork.of_values(np.ones(5))
+    weights = [np.ones(shape) for shape in SHAPES]
+    with pytest.raises(ValueError, match="must have the shapes"):
+        SignNetwork(tuple(weights), tuple(np.ones(3) for _ in SHAPES))
