@@ -197,8 +197,8 @@ TASKS: dict[str, Task] = {
         tolerance=1e-6,
     ),
     "whole-speedup": Task(
-        "(share, factor): how many times as fast the whole becomes, if all but a share of its time becomes factor "
-        "times as fast",
+        "(share, factor): how many times as fast a program becomes, if a share of its time stays as it is and the "
+        "rest becomes factor times as fast",
         lambda share, factor: 1 / (share + (1 - share) / factor),
         {"a tenth stays": (0.1, 30.0), "nothing stays": (0.0, 58.0), "all stays": (1.0, 58.0), "half": (0.5, 2.0)},
         tolerance=1e-9,

@@ -21,7 +21,7 @@ COLUMNS = {
     "1-bit MACs": "multiply-accumulates of one input on bits",
     "2-bit MACs": "multiply-accumulates of one input on codes of two bits",
     "real MACs": "multiply-accumulates of one input with a real number in them",
-    "step": "time of a training step by float's; NaN where it was not measured",
+    "step": "time of a training step, float's being 1; NaN where it was not measured",
     "processor": "on which",
 }
 
