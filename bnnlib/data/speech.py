@@ -166,9 +166,8 @@ def load_speech(
         features: ``"log-mel"`` or ``"mfcc"``.
         augment: of training clips; a key of :data:`AUGMENTATIONS`.
         balance: whether the wake word's training clips are repeated until both classes are equally frequent.
-        split: ``"speaker"``, the official one; ``"clip"``, which lets a speaker be in several splits: with it a test
-            measures less than it seems to; or ``"speaker-redrawn"``, all speakers dealt anew in the shares of
-            ``"clip"``, to compare that with.
+        split: ``"speaker"``, the official one; ``"clip"``, which lets a speaker be in several splits; or
+            ``"speaker-redrawn"``, all speakers dealt anew in the shares of ``"clip"``, to compare that with.
         fold: 0..4, for cross-validation: the speakers of the training and validation splits together are divided into
             five parts; that part validates and the others train. The test split stays what it is.
         train_size: use only that many training clips; smaller sets are contained in larger ones.

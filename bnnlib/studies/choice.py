@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bnnlib.studies.comparison import comparison
-from bnnlib.studies.registry import STUDIES, store_of
+from bnnlib.studies.registry import store_of
 
 __all__ = ["COMPARED", "NEEDS", "Need", "compared", "recommend"]
 
@@ -56,7 +56,7 @@ NEEDS = (
 
 def compared() -> dict[str, pd.DataFrame]:
     """The comparisons of the course that have rows, by the name of their study."""
-    return {name: comparison(name) for name in COMPARED if name in STUDIES and store_of(name).finished()}
+    return {name: comparison(name) for name in COMPARED if store_of(name).finished()}
 
 
 def recommend(table: pd.DataFrame) -> pd.DataFrame:

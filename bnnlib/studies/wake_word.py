@@ -5,13 +5,13 @@ runs serve to set the threshold: every clip of the training and validation split
 heard its speaker.
 """
 
+from bnnlib.data.speech import FOLDS
 from bnnlib.studies.run import Run, Study
 from bnnlib.training import Settings
 
 SHORT, EPOCHS = 5, 15
 BATCH = 64
 SEEDS = range(5)
-FOLDS = range(5)
 TUNING_SEED = 100  # kept for tuning
 TUNING_EPOCHS = 5
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -51,7 +51,7 @@ TUNING = Study(
 def _of_seed(seed: int) -> list[Run]:
     runs = [_run(arm, arm, EPOCHS, TUNED[arm], seed) for arm in ARMS]
     runs += [_run(f"{arm}, {SHORT} epochs", arm, SHORT, TUNED[arm], seed) for arm in ARMS]
-    runs += [_run(f"{FOLDED}, fold {fold}", FOLDED, EPOCHS, TUNED[FOLDED], seed, fold=fold) for fold in FOLDS]
+    runs += [_run(f"{FOLDED}, fold {fold}", FOLDED, EPOCHS, TUNED[FOLDED], seed, fold=fold) for fold in range(FOLDS)]
     return runs
 
 
