@@ -12,32 +12,14 @@ import psutil
 import pytest
 from filelock import FileLock
 from safetensors.torch import load_file
+from tiny_studies import run_to_its_end, tiny_run, tiny_study, wait_for, waves
 
 import bnnlib
 from bnnlib import data, studies
 from bnnlib.files import Damaged, replaced
 from bnnlib.provenance import commit
-from bnnlib.studies import ResultsStore, Run, RunBusy, Study, StudyFailed, execute, run_one, unfinished
+from bnnlib.studies import ResultsStore, RunBusy, Study, StudyFailed, execute, run_one, unfinished
 from bnnlib.training import Settings, scores
-
-TINY = Settings(epochs=2, batch_size=100, device="cpu")
-
-
-def tiny_run(method="binaryconnect-stochastic", seed=0, **settings):
-    return Run(
-        arm=method,
-        method=method,
-        model="mlp",
-        dataset="FashionMNIST",
-        settings=replace(TINY, seed=seed, **settings),
-        profile="quick",
-        data_options={"train_size": 300},
-        model_options={"width": 16},
-    )
-
-
-def tiny_study(*runs, **options):
-    return Study("tiny", "does it run?", runs or (tiny_run(), tiny_run("float")), **options)
 
 
 def files(store):
@@ -48,6 +30,15 @@ def files(store):
 @pytest.fixture
 def store(tmp_path):
     return ResultsStore(tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def here():
+    """A scheduler whose one worker is a thread of this process: a cluster without a process's start."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
 
 
 def test_a_run_leaves_its_row_epochs_and_outputs(store, tmp_path):
@@ -138,7 +129,7 @@ def test_a_second_process_at_the_same_run_is_refused(store, tmp_path):
 
 def test_an_interrupt_ends_a_study_within_seconds(store, tmp_path):
     study = tiny_study(tiny_run(epochs=2000), tiny_run(epochs=2000, seed=1))
-    process = multiprocessing.get_context("spawn").Process(target=_forever, args=(study, store.folder, tmp_path))
+    process = multiprocessing.get_context("spawn").Process(target=run_to_its_end, args=(study, store.folder, tmp_path))
     process.start()
     wait_for(tmp_path / "tiny" / f"{study.runs[0].id}.pt")
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -168,9 +159,9 @@ def test_a_resumed_run_tells_all_its_seconds_and_sessions(store, tmp_path):
     assert row["commit"] == f"{commit()}; another"
 
 
-def test_rows_of_settings_that_a_study_no_longer_has_are_left_out(store, tmp_path):
+def test_rows_of_settings_that_a_study_no_longer_has_are_left_out(store, tmp_path, here):
     old, new = tiny_run(learning_rate=0.5), tiny_run()
-    execute(tiny_study(old, new), store, tmp_path)
+    execute(tiny_study(old, new), store, tmp_path, scheduler=here)
     assert set(store.finished()) == {old.id, new.id}
     assert ResultsStore(store.folder, only=[new.id]).finished() == [new.id]
 
@@ -243,33 +234,19 @@ def test_a_changed_record_is_another_run():
         assert run.id == before
 
 
-def test_where_a_run_happens_does_not_change_what_it_gives(store, tmp_path):
+def test_where_a_run_happens_does_not_change_what_it_gives(store, tmp_path, here):
     study = tiny_study(tiny_run(), tiny_run(seed=1))
     execute(study, store, tmp_path / "a", workers=2)
     other = ResultsStore(tmp_path / "other")
-    execute(study, other, tmp_path / "b", workers=1)
+    execute(study, other, tmp_path / "b", scheduler=here)
     columns = ["test_accuracy", "validation_accuracy", "test_ensemble"]
     pd.testing.assert_frame_equal(store.runs()[columns].sort_index(), other.runs()[columns].sort_index())
-
-
-def wait_for(path):
-    """The path, once there is a file."""
-    deadline = time.time() + 90
-    while not path.exists() and time.time() < deadline:
-        time.sleep(0.02)
-    assert path.exists()
-    return path
-
-
-def _forever(study, folder, work, module=None):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started ignoring it
-    execute(study, ResultsStore(folder), work, workers=1, module=module)
 
 
 def test_a_killed_study_goes_on_where_it_stopped(store, tmp_path):
     run = tiny_run(epochs=40)
     study = tiny_study(run)
-    process = multiprocessing.get_context("spawn").Process(target=_forever, args=(study, store.folder, tmp_path))
+    process = multiprocessing.get_context("spawn").Process(target=run_to_its_end, args=(study, store.folder, tmp_path))
     process.start()
     wait_for(tmp_path / "tiny" / f"{run.id}.pt")
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -361,22 +338,22 @@ def test_nothing_is_trained_where_nothing_can_be_written(store, tmp_path, monkey
     assert told == []
 
 
-def test_data_that_is_not_there_fails_once_before_the_first_run(store, tmp_path):
+def test_data_that_is_not_there_fails_once_before_the_first_run(store, tmp_path, here):
     missing = [replace(tiny_run(seed=seed), dataset="MNIST") for seed in range(2)]  # has no built-in sample
     told = []
     with pytest.raises(data.DataNotFound, match="MNIST has no built-in sample"):
-        execute(tiny_study(*missing), store, tmp_path, on_run=lambda *run: told.append(run))
+        execute(tiny_study(*missing), store, tmp_path, scheduler=here, on_run=lambda *run: told.append(run))
     assert told == []
 
 
-def test_partial_files_of_killed_processes_are_swept(store, tmp_path):
+def test_partial_files_of_killed_processes_are_swept(store, tmp_path, here):
     folder = store.folder / "runs"
     folder.mkdir(parents=True)
     old, young = folder / ".a.json.1.partial", folder / ".b.json.2.partial"
     for path in (old, young):
         path.write_text("{")
     os.utime(old, (time.time() - 7200,) * 2)
-    execute(tiny_study(), store, tmp_path)
+    execute(tiny_study(), store, tmp_path, scheduler=here)
     assert not old.exists()
     assert young.exists()  # perhaps somebody is writing it
 
@@ -404,11 +381,6 @@ def test_studies_refuse_double_runs_and_unknown_names(store, tmp_path):
         execute(tiny_study(), store, tmp_path, only=["nope"])
 
 
-def waves():
-    """The study of tests/studies/waves.py, with its file."""
-    return studies.find(str(Path(__file__).parent / "waves.py"))
-
-
 def test_a_study_of_ones_own_data_is_one_short_file(store, tmp_path):
     study, module = waves()
     assert len(module.read_text().splitlines()) < 100
@@ -419,50 +391,26 @@ def test_a_study_of_ones_own_data_is_one_short_file(store, tmp_path):
     assert runs.loc["float", "test_accuracy"] > 60
 
 
-def test_runs_come_behind_what_they_need_and_learn_from_it(store, tmp_path):
-    study, module = waves()
+def test_runs_come_behind_what_they_need_and_learn_from_it(store, tmp_path, here):
+    study, _ = waves()
     taught = study.runs[1]
     order = []
-    execute(study, store, tmp_path, module=module, only=[taught.id], on_run=lambda run_id, error: order.append(run_id))
+    execute(study, store, tmp_path, scheduler=here, only=[taught.id], on_run=lambda run_id, _: order.append(run_id))
     assert order == [study.runs[2].id, taught.id]  # the teacher was asked for by its pupil
     kept = store.run(taught.id)["description"]
     assert kept["teacher"] == kept["start"] == study.runs[2].id
     assert "no temperature" not in kept
 
 
-def test_a_lost_work_folder_repeats_a_teacher_and_keeps_its_row(store, tmp_path):
-    study, module = waves()
+def test_a_lost_work_folder_repeats_a_teacher_and_keeps_its_row(store, tmp_path, here):
+    study, _ = waves()
     pupil, teacher = study.runs[1], study.runs[2]
-    execute(study, store, tmp_path / "one", module=module, only=[teacher.id])
+    execute(study, store, tmp_path / "one", scheduler=here, only=[teacher.id])
     before = store.run_file(teacher.id).read_bytes()
     assert unfinished(study, store, tmp_path / "two") == [study.runs[0].id, teacher.id, pupil.id]
-    execute(study, store, tmp_path / "two", module=module, only=[pupil.id])
+    execute(study, store, tmp_path / "two", scheduler=here, only=[pupil.id])
     assert store.run_file(teacher.id).read_bytes() == before
     assert set(store.finished()) == {teacher.id, pupil.id}
-
-
-def test_a_killed_teacher_and_a_killed_second_step_end_as_uninterrupted_ones(store, tmp_path):
-    study, module = waves()
-    longer = replace(study.runs[2], settings=replace(study.runs[2].settings, epochs=60))
-    pupil = replace(study.runs[1], settings=longer.settings, teacher=longer, start=longer)
-    study = replace(study, runs=(longer, pupil))
-    expected = ResultsStore(tmp_path / "expected")
-    execute(study, expected, tmp_path / "whole", module=module)
-    for run in study.runs:  # first the teacher is killed, then its pupil
-        process = multiprocessing.get_context("spawn").Process(
-            target=_forever, args=(study, store.folder, tmp_path, module)
-        )
-        process.start()
-        wait_for(tmp_path / "waves" / f"{run.id}.pt")
-        workers = psutil.Process(process.pid).children(recursive=True)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert psutil.wait_procs(workers, timeout=20)[1] == []
-        assert run.id not in store.finished()
-    execute(study, store, tmp_path, module=module)
-    columns = ["train_loss", "validation_accuracy", "test_accuracy", "flips"]
-    pd.testing.assert_frame_equal(store.epochs()[["run", *columns]], expected.epochs()[["run", *columns]])
-    assert store.runs()["commit"].tolist() == expected.runs()["commit"].tolist()
 
 
 def test_a_worker_that_dies_is_replaced_and_its_run_goes_on(store, tmp_path):
@@ -480,19 +428,6 @@ def test_a_worker_that_dies_is_replaced_and_its_run_goes_on(store, tmp_path):
     assert killed
     assert store.finished() == [run.id]
     assert list(store.epochs()["epoch"]) == list(range(1, 61))
-
-
-def test_two_processes_share_a_study(store, tmp_path):
-    study = tiny_study(*(tiny_run(seed=s, epochs=12) for s in range(4)))
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_forever, args=(study, store.folder, tmp_path)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    assert len(store.finished()) == 4
-    assert (store.epochs().groupby("run").size() == 12).all()
 
 
 def test_no_image_in_training_and_studies():
@@ -519,27 +454,6 @@ def test_a_study_must_hold_what_its_runs_need():
 def test_a_scheduler_that_does_not_answer_is_named(store, tmp_path):
     with pytest.raises(OSError, match="no Dask scheduler answers at tcp://127"):
         execute(tiny_study(), store, tmp_path, scheduler="tcp://127.0.0.1:9")
-
-
-def test_a_run_that_kills_its_worker_fails_alone(store, tmp_path):
-    """Also where a worker takes longer to start than Dask is willing to wait, as on a busy machine."""
-    import dask
-
-    deadly = tmp_path / "deadly.py"
-    deadly.write_text(
-        "import os\nfrom bnnlib import data\n"
-        "def load(profile, *, test=True, progress=False):\n"
-        f"    if os.path.exists({str(tmp_path / 'checked')!r}): os._exit(3)\n"
-        f"    open({str(tmp_path / 'checked')!r}, 'w').close()\n"  # the first time is the check before the first run
-        "    return data.load('FashionMNIST', 'quick', train_size=200)\n"
-        "data.LOADERS['Deadly'] = load\n"
-    )
-    bad = replace(tiny_run(), dataset="Deadly", data_options={})
-    good = [tiny_run(seed=seed) for seed in (1, 2)]
-    message = rf"1 of 3 runs of tiny failed.*{bad.id}: KilledWorker"
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 ms"}), pytest.raises(StudyFailed, match=message):
-        execute(tiny_study(bad, *good), store, tmp_path, module=deadly)
-    assert set(store.finished()) == {run.id for run in good}
 
 
 def test_an_interrupted_study_stops_the_workers_of_another_scheduler_too(store, tmp_path):
