@@ -171,6 +171,13 @@ def _over_sessions(sessions: list[dict]) -> dict:
     return kept
 
 
+def _narrow(numbers: np.ndarray) -> np.ndarray:
+    """Whole numbers in 32 bits where they fit, else in 64: an id is a position, or a hash of a name."""
+    within = np.iinfo(np.int32)
+    fits = within.min <= numbers.min() and numbers.max() <= within.max
+    return numbers.astype(np.int32 if fits else np.int64)
+
+
 def _outputs(result: FitResult, splits: data.Splits, with_scores: bool) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, split, scored in (
@@ -179,7 +186,9 @@ def _outputs(result: FitResult, splits: data.Splits, with_scores: bool) -> dict[
     ):
         if scored is None:
             continue
-        arrays[f"{name}_ids"] = split.ids.numpy().astype(np.int32)
+        arrays[f"{name}_ids"] = _narrow(split.ids.numpy())
+        if split.groups is not None:
+            arrays[f"{name}_groups"] = _narrow(split.groups.numpy())
         arrays[f"{name}_labels"] = split.labels.numpy().astype(np.uint8)
         arrays[f"{name}_predicted"] = scored.argmax(1).numpy().astype(np.uint8)
         if with_scores:

@@ -86,6 +86,16 @@ def test_the_checkpoint_of_a_convolutional_run_gives_its_predictions_again(store
     assert (predicted == store.outputs(run.id)["test_predicted"]).mean() > 0.995
 
 
+def test_a_run_on_speech_keeps_whose_clip_each_prediction_is_of(store, tmp_path):
+    run = replace(tiny_run("float"), model="command-cnn", dataset="SpeechCommands", data_options={}, model_options={})
+    run_one(tiny_study(run), run, store, tmp_path)
+    splits = data.load("SpeechCommands", "quick")
+    kept = store.outputs(run.id)
+    for name, split in (("validation", splits.validation), ("test", splits.test)):
+        np.testing.assert_array_equal(kept[f"{name}_ids"], split.ids.numpy())  # 56 bits of a hash, none cut off
+        np.testing.assert_array_equal(kept[f"{name}_groups"], split.groups.numpy())
+
+
 def test_tuning_stores_no_test_figure(store, tmp_path):
     run = tiny_run()
     run_one(tiny_study(run, test=False), run, store, tmp_path)
