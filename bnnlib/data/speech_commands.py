@@ -10,9 +10,8 @@ Three layouts hold the same thing:
 
 import csv
 import hashlib
-import io
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,13 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bnnlib.data import cache, sources
-from bnnlib.data.features import RATE
+from bnnlib.data.recordings import MANIFEST, Recordings
 
 __all__ = ["COMMANDS", "NOISE", "PACK_WORDS", "SPLITS", "Clip", "Corpus", "open_corpus", "split_of"]
 
 NAME = "SpeechCommands"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
-MANIFEST = "manifest.csv"
 NOISE = "_background_noise_"
 SPLITS = ("training", "validation", "testing")
 LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
@@ -69,71 +67,21 @@ def clip_of(path: str) -> Clip:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class Corpus(Recordings):
     """What is there, before anything is decoded.
 
     Attributes:
-        kind: "pack", "folder" or "archive".
-        place: the folder, or the archive.
         clips: every word clip, sorted by path.
         noises: paths of the long noise recordings, sorted.
-        fingerprint: changes with the set of clips, and in a pack with their content.
-        files: path without its ending -> where it lies in the layout, and the SHA-256 of its content or "".
     """
 
-    kind: str
-    place: Path
     clips: tuple[Clip, ...]
     noises: tuple[str, ...]
-    fingerprint: str
-    files: Mapping[str, tuple[str, str]]
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words that have clips, in alphabetical order."""
         return tuple(sorted({clip.word for clip in self.clips}))
-
-    def read(self, paths: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-        """Decoded recordings as (path, int16 samples), in the order in which they are stored.
-
-        Raises:
-            DataCorrupt: a recording is missing, empty, damaged, not of 16,000 Hz or not of one channel.
-        """
-        wanted = set(paths)
-        for path, content in _CONTENTS[self.kind](self, wanted):
-            digest = self.files[path][1]
-            if digest and hashlib.sha256(content).hexdigest() != digest:
-                raise sources.DataCorrupt(
-                    f"{path} in {self.place} has another content than {MANIFEST} says: SHA-256 {digest} expected. "
-                    "Put the file there anew."
-                )
-            wanted.discard(path)
-            yield path, decoded(content, f"{path} in {self.place}")
-        if wanted:
-            raise sources.DataCorrupt(
-                f"{len(wanted)} recordings are missing in {self.place}, among them {min(wanted)}: a file was cut short "
-                "or removed. Put the data set there anew."
-            )
-
-
-def decoded(content: bytes, what: str) -> np.ndarray:
-    """The samples of a WAV, FLAC or Opus file as int16.
-
-    Raises:
-        DataCorrupt: it is none, has no samples, another rate than 16,000 Hz or more than one channel.
-    """
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="int16", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise sources.DataCorrupt(f"{what} can't be decoded as sound ({error})") from error
-    if rate != RATE or samples.shape[1] != 1 or not len(samples):
-        raise sources.DataCorrupt(
-            f"{what} must be a recording of one channel at {RATE:,} Hz; it has {samples.shape[1]} channels, {rate:,} "
-            f"Hz and {len(samples):,} samples"
-        )
-    return samples[:, 0]
 
 
 def open_corpus(root: Path | None = None, *, progress: bool = False) -> Corpus:
@@ -194,7 +142,7 @@ def _pack(place: Path) -> Corpus:
         clips.append(clip)
     _check_lists(clips, _lists(place))
     digest = hashlib.sha256("".join(sorted(digest for _, digest in files.values())).encode()).hexdigest()
-    return Corpus("pack", place, tuple(sorted(clips)), tuple(sorted(noises)), digest, files)
+    return Corpus("pack", place, digest, files, tuple(sorted(clips)), tuple(sorted(noises)))
 
 
 def _folder(place: Path) -> Corpus:
@@ -235,7 +183,7 @@ def _official(kind: str, place: Path, words: list[str], noises: list[str], lists
     files = {name.rsplit(".", 1)[0]: (name, "") for name in words + noises}
     digest = hashlib.sha256("\n".join(sorted(files)).encode()).hexdigest()
     stems = tuple(sorted(name.rsplit(".", 1)[0] for name in noises))
-    return Corpus(kind, place, tuple(sorted(clips)), stems, digest, files)
+    return Corpus(kind, place, digest, files, tuple(sorted(clips)), stems)
 
 
 def _lists(place: Path) -> dict[str, set[str]]:
@@ -250,42 +198,3 @@ def _check_lists(clips: Iterable[Clip], lists: Mapping[str, set[str]]) -> None:
             raise sources.DataCorrupt(
                 f"{clip.path} is in the official {listed[clip.path]} list, but its speaker belongs to {clip.split}"
             )
-
-
-def _from_pack(corpus: Corpus, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    tars: dict[str, dict[str, str]] = {}
-    for stem in wanted:
-        tar, _, name = corpus.files[stem][0].partition("/")
-        tars.setdefault(tar, {})[name] = stem
-    for tar, names in sorted(tars.items()):
-        path = corpus.place / tar
-        if not path.is_file():
-            raise sources.DataNotFound(f"{path} is missing; {MANIFEST} says that it holds {len(names)} of the clips")
-        try:
-            with tarfile.open(path) as file:
-                for member in file:
-                    if member.name in names:
-                        yield names[member.name], file.extractfile(member).read()
-        except (tarfile.TarError, EOFError) as error:
-            raise sources.DataCorrupt(f"{path} is damaged or cut short ({error}); put it there anew") from error
-
-
-def _from_folder(corpus: Corpus, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    for stem in sorted(wanted):
-        path = corpus.place / corpus.files[stem][0]
-        if path.is_file():
-            yield stem, path.read_bytes()
-
-
-def _from_archive(corpus: Corpus, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    try:
-        with tarfile.open(corpus.place) as file:
-            for member in file:
-                stem = member.name.removeprefix("./").rsplit(".", 1)[0]
-                if member.isfile() and stem in wanted:
-                    yield stem, file.extractfile(member).read()
-    except (tarfile.TarError, EOFError) as error:
-        raise sources.DataCorrupt(f"{corpus.place} is damaged or cut short ({error}); fetch it anew") from error
-
-
-_CONTENTS = {"pack": _from_pack, "folder": _from_folder, "archive": _from_archive}

@@ -156,7 +156,7 @@ def test_clips_are_one_second_long_and_normalised_by_the_training_clips(packed):
 
 def test_a_second_call_reads_the_cache_and_decodes_nothing(packed, monkeypatch):
     first = load()
-    monkeypatch.setattr("bnnlib.data.speech_commands.decoded", None)
+    monkeypatch.setattr("bnnlib.data.recordings.decoded", None)
     monkeypatch.setattr(LogMel, "__call__", None)
     second = load()
     assert np.array_equal(first.train.sounds, second.train.sounds)
@@ -178,9 +178,9 @@ def test_a_damaged_cache_is_computed_anew_and_other_parameters_have_their_own(pa
 
 
 def test_an_interrupted_call_keeps_the_words_that_were_done(packed, monkeypatch):
-    from bnnlib.data import speech_commands
+    from bnnlib.data import recordings as reading
 
-    decode, done = speech_commands.decoded, []
+    decode, done = reading.decoded, []
 
     def until(content, what):
         if len(done) == 30:
@@ -188,12 +188,12 @@ def test_an_interrupted_call_keeps_the_words_that_were_done(packed, monkeypatch)
         done.append(what)
         return decode(content, what)
 
-    monkeypatch.setattr(speech_commands, "decoded", until)
+    monkeypatch.setattr(reading, "decoded", until)
     with pytest.raises(KeyboardInterrupt):
         load(task="wake-word", words="happy")
     before = len(done)
     done.clear()
-    monkeypatch.setattr(speech_commands, "decoded", lambda *a: done.append(a) or decode(*a))
+    monkeypatch.setattr(reading, "decoded", lambda *a: done.append(a) or decode(*a))
     load(task="wake-word", words="happy")
     whole = len(recordings())
     assert whole - before <= len(done) < whole
