@@ -112,6 +112,8 @@ def data_fetch(
         if (known := sources.in_another_layout(name)) is not None:
             console.print(f"{name}: there already, see {known}", markup=False, soft_wrap=True)
             continue
+        if not sources.source(name).files:
+            console.print(f"{name}: get it from {sources.source(name).url} by hand", markup=False, soft_wrap=True)
         for file in sources.source(name).files:
             path = sources.fetch(name, file, progress=True)
             console.print(f"{name}/{file}: {path}", markup=False, soft_wrap=True)
@@ -120,7 +122,8 @@ def data_fetch(
 @data_app.command("sample")
 def data_sample(
     name: Annotated[
-        str, typer.Argument(help="The data set to cut a sample from: FashionMNIST, MNIST, SpeechCommands.")
+        str,
+        typer.Argument(help="The data set to cut a sample from: FashionMNIST, MNIST, SpeechCommands, SpeakerGender."),
     ] = "FashionMNIST",
     to: Annotated[
         Path | None,

@@ -27,7 +27,7 @@ class LogMel:
         transform: length of the transform, in samples; the window is padded to it.
         bands: number of mel bands.
         low, high: the edges of the lowest and the highest band, in Hz.
-        frames: how many are kept, the first ones: a clip of one second has 51 at a hop of 320.
+        frames: how many are kept, the first ones: a clip of one second has 51 at a hop of 320. None keeps all.
         floor: in dB; below it nothing is told apart, and silence has this value.
 
     Raises:
@@ -40,7 +40,7 @@ class LogMel:
     bands: int = 40
     low: float = 20.0
     high: float = 8_000.0
-    frames: int = 50
+    frames: int | None = 50
     floor: float = -100.0
 
     def __post_init__(self):
@@ -49,11 +49,11 @@ class LogMel:
         if not 0 <= self.low < self.high <= RATE / 2:
             raise ValueError(f"bands need 0 <= low < high <= {RATE // 2} Hz, received {self.low:g} and {self.high:g}")
         for name in ("hop", "bands", "frames"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, received {getattr(self, name)}")
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int | None, int]:
         """Of one clip's features: (frames, bands)."""
         return self.frames, self.bands
 
@@ -70,7 +70,7 @@ class LogMel:
         Raises:
             ValueError: another shape or type, clips too short for the frames, or values that are not finite.
         """
-        waves = _waves(clips, self.hop * (self.frames - 1))
+        waves = _waves(clips, self.hop * ((self.frames or 1) - 1))
         power = self._power(waves)
         # a product for each clip: one large product over all clips may round differently with their number
         mel = np.matmul(_mel_bands(self.transform, self.bands, self.low, self.high), power)

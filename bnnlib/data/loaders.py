@@ -4,7 +4,7 @@ import inspect
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from bnnlib.data import images, speech
+from bnnlib.data import images, speaker_gender, speech
 from bnnlib.data.splits import Splits
 
 __all__ = ["CLASSES", "LOADERS", "PROFILES", "Loader", "load", "options_of"]
@@ -22,6 +22,7 @@ LOADERS: dict[str, Loader] = {
     "FashionMNIST": partial(images.load_images, "FashionMNIST"),
     "MNIST": partial(images.load_images, "MNIST"),
     "SpeechCommands": speech.load_speech,
+    "SpeakerGender": speaker_gender.load_speaker_gender,
 }
 
 # names of the classes, for tables of results that are read without the data

@@ -61,7 +61,7 @@ class Source:
     Attributes:
         name: the folder's name below a data root, and the name in messages.
         url: official address; file names are appended to it.
-        files: path below the folder -> content of the file as distributed.
+        files: path below the folder -> content of the file as distributed; none of a set that is fetched by hand.
         licence: in a few words, for `bnnlib data status`.
         layouts: files by which the same data is known in another layout; with one of them nothing needs to be fetched.
     """
@@ -124,6 +124,13 @@ SOURCES: dict[str, Source] = {
             },
             "CC BY 4.0, P. Warden, Google 2018",
             layouts=("manifest.csv", "testing_list.txt"),
+        ),
+        Source(
+            "Speechocean762",
+            "https://www.openslr.org/101/",
+            {},
+            "free for any use, says its README; Zhang et al. 2021, arXiv:2104.01378",
+            layouts=("manifest.csv", "train/spk2gender"),
         ),
     )
 }
@@ -263,6 +270,10 @@ def status() -> list[dict[str, str]]:
     """
     rows = []
     for name, known in SOURCES.items():
+        if not known.files:
+            path = in_another_layout(name)
+            state, where = ("ok", str(path)) if path else ("absent", f"get it from {known.url} by hand")
+            rows.append({"data set": name, "file": "", "state": state, "where": where, "licence": known.licence})
         for file in known.files:
             try:
                 path = find(name, file) or in_another_layout(name)

@@ -229,8 +229,8 @@ def load_speech(
         np.stack(values),
         positions,
         torch.from_numpy(labels[positions].astype(np.int64)),
-        torch.tensor([_number(names[at][0]) for at in positions]),
-        torch.tensor([_number(names[at][1]) for at in positions]),
+        torch.tensor([number(names[at][0]) for at in positions]),
+        torch.tensor([number(names[at][1]) for at in positions]),
         kind,
         mean,
         deviation,
@@ -246,8 +246,8 @@ def load_speech(
         return TensorSplit(
             torch.from_numpy((pictures - mean) / deviation).unsqueeze(1),
             torch.tensor([label(clip) for clip in clips] + [0] * len(more)),
-            torch.tensor([_number(clip.path) for clip in clips] + [_number(name) for name, _ in more]),
-            torch.tensor([_number(clip.speaker) for clip in clips] + [_number(name) for name, _ in more]),
+            torch.tensor([number(clip.path) for clip in clips] + [number(name) for name, _ in more]),
+            torch.tensor([number(clip.speaker) for clip in clips] + [number(name) for name, _ in more]),
         )
 
     by = split if fold is None else f"{split}, fold {fold}"
@@ -266,7 +266,7 @@ def _part(clip: Clip, split: str, fold: int | None) -> str:
         return split_of(clip.path if split == "clip" else f"again {clip.speaker}")
     if fold is None or clip.split == "testing":
         return clip.split
-    return "validation" if _number(clip.speaker) % FOLDS == fold else "training"
+    return "validation" if number(clip.speaker) % FOLDS == fold else "training"
 
 
 def _chosen(corpus: Corpus, task: str, words: str | None) -> tuple[str, ...]:
@@ -299,7 +299,7 @@ class _Sounds:
         self._noises: dict[str, np.ndarray] = {}
 
     def _key(self, piece: Sequence[Clip], **more: Any) -> dict[str, Any]:
-        clips = _number("\n".join(clip.path for clip in piece))
+        clips = number("\n".join(clip.path for clip in piece))
         return {"corpus": self.corpus.fingerprint, "word": piece[0].word, "clips": clips, "length": LENGTH, **more}
 
     def prepare(self, clips: Sequence[Clip]) -> None:
@@ -311,7 +311,7 @@ class _Sounds:
                 self._sounds |= dict(zip((clip.path for clip in piece), kept["sounds"], strict=True))
         left = {at: {clip.path for clip in piece} for at, piece in pieces.items() if piece[0].path not in self._sounds}
         where = {path: at for at, paths in left.items() for path in paths}
-        for path, sound in _bar(self.corpus.read(where), len(where), "decoding", self.progress):
+        for path, sound in bar(self.corpus.read(where), len(where), "decoding", self.progress):
             self._sounds[path] = fitted(sound)
             at = where[path]
             left[at].discard(path)
@@ -336,7 +336,7 @@ class _Sounds:
 
     def statistics(self, kind: LogMel | MFCC, names: Sequence[str], sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Mean and standard deviation of each band over those sounds, which have those names."""
-        key = {"corpus": self.corpus.fingerprint, "names": _number("\n".join(names)), **_settings(kind)}
+        key = {"corpus": self.corpus.fingerprint, "names": number("\n".join(names)), **_settings(kind)}
         kept = cache.read("statistics", key)
         if kept is None:
             mean, deviation = _statistics(kind, sounds)
@@ -403,12 +403,12 @@ def _balanced(labels: np.ndarray) -> np.ndarray:
     return np.concatenate([negative, np.resize(positive, max(len(negative), len(positive)))])
 
 
-def _number(name: str) -> int:
+def number(name: str) -> int:
     """A number for a name, the same everywhere."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
 
 
-def _bar(items: Iterable, count: int, what: str, progress: bool) -> Iterable:
+def bar(items: Iterable, count: int, what: str, progress: bool) -> Iterable:
     if not progress or not count:
         return items
     from rich.progress import track

@@ -5,14 +5,26 @@ from typing import Any
 
 from torch import nn
 
+from bnnlib.models.biometrics import BinaryBiometrics
 from bnnlib.models.command_cnn import CommandCNN, SeparableCNN
 from bnnlib.models.compact_cnn import CompactCNN
 from bnnlib.models.mlp import MLP
 from bnnlib.models.wake_word import WakeWordCNN
 
-__all__ = ["MLP", "MODELS", "CommandCNN", "CompactCNN", "SeparableCNN", "WakeWordCNN", "build", "options_of"]
+__all__ = [
+    "MLP",
+    "MODELS",
+    "BinaryBiometrics",
+    "CommandCNN",
+    "CompactCNN",
+    "SeparableCNN",
+    "WakeWordCNN",
+    "build",
+    "options_of",
+]
 
 MODELS: dict[str, type[nn.Module]] = {
+    "binary-biometrics": BinaryBiometrics,
     "command-cnn": CommandCNN,
     "compact-cnn": CompactCNN,
     "mlp": MLP,

@@ -15,18 +15,20 @@ class NotPackable(TypeError):
 def binary_sign(x: Tensor, zero: float = 1.0) -> Tensor:
     """+1 where ``x >= 0``, -1 elsewhere: two values, so zero (of either sign) counts as +1. NaN gives -1.
 
-    ``zero=0.0`` is torch's own sign, three-valued, which the ``-literal`` records of the catalogue keep (NaN stays).
+    ``zero=-1.0`` counts it as -1. ``zero=0.0`` is torch's own sign, three-valued, which the ``-literal`` records of the
+    catalogue keep (NaN stays).
     """
     if zero == 0:
         return torch.sign(x)
-    # -1, 0, 1 -> -1, 1, 3 -> -1, 1, 1. In place, because on large maps a new tensor costs more than the arithmetic.
-    return torch.nan_to_num(x, nan=-1.0).sign_().mul_(2).add_(1).clamp_(max=1)
+    # -1, 0, 1 -> -1, 1, 3 -> -1, 1, 1, or -> -3, -1, 1 -> -1, -1, 1. In place, because on large maps a new tensor costs
+    # more than the arithmetic.
+    return torch.nan_to_num(x, nan=-1.0).sign_().mul_(2).add_(zero).clamp_(-1, 1)
 
 
 def checked_zero(zero: float) -> float:
-    """The value of sign(0), 1 or 0; anything else is a ValueError."""
-    if zero not in (0.0, 1.0):
-        raise ValueError(f"zero, the value of sign(0), must be 1 or 0, received {zero!r}")
+    """The value of sign(0), 1, 0 or -1; anything else is a ValueError."""
+    if zero not in (-1.0, 0.0, 1.0):
+        raise ValueError(f"zero, the value of sign(0), must be 1, 0 or -1, received {zero!r}")
     return zero
 
 
@@ -127,8 +129,8 @@ class Identity(Quantizer):
 class Sign(Quantizer):
     """Base of the quantizers whose output is the sign: one code, scale 1, a derivative in place of the sign's own.
 
-    Subclasses give :meth:`derivative`. ``zero`` is the value at 0: 1.0, or 0.0 for a source's literal three-valued
-    sign.
+    Subclasses give :meth:`derivative`. ``zero`` is the value at 0: 1.0, or -1.0, or 0.0 for a source's
+    literal three-valued sign.
     """
 
     bits = 1
@@ -151,7 +153,7 @@ class Sign(Quantizer):
         return self.derivative(x).mul_(upstream)
 
     def extra_repr(self) -> str:
-        return "zero=0" if self.zero == 0 else ""
+        return f"zero={self.zero:g}" if self.zero != 1 else ""
 
 
 def masked_between(upstream: Tensor, x: Tensor, low: float, high: float, *, inclusive: bool = True) -> Tensor:

@@ -49,4 +49,4 @@ class BiRealWeight(FilterScaledSign):
         return masked if self.rule == "code" else masked.mul_(filter_mean(x.abs()))
 
     def extra_repr(self) -> str:
-        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
+        return f"rule={self.rule!r}" + (f", zero={self.zero:g}" if self.zero != 1 else "")

@@ -60,7 +60,7 @@ class EdeSign(_Ede, Sign):
         return ede_derivative(x, self.t, self.k)
 
     def extra_repr(self) -> str:
-        return f"t_min={self.t_min:g}, t_max={self.t_max:g}" + (", zero=0" if self.zero == 0 else "")
+        return f"t_min={self.t_min:g}, t_max={self.t_max:g}" + (f", zero={self.zero:g}" if self.zero != 1 else "")
 
 
 class LibraSign(_Ede, Quantizer):
@@ -104,4 +104,4 @@ class LibraSign(_Ede, Quantizer):
         return through_standardisation(inner, normal, deviation)
 
     def extra_repr(self) -> str:
-        return f"t_min={self.t_min:g}, t_max={self.t_max:g}" + (", zero=0" if self.zero == 0 else "")
+        return f"t_min={self.t_min:g}, t_max={self.t_max:g}" + (f", zero={self.zero:g}" if self.zero != 1 else "")

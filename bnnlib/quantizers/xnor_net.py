@@ -64,7 +64,7 @@ class XnorSign(FilterScaledSign):
         return straight.addcmul_(signs, filter_mean(upstream * signs))
 
     def extra_repr(self) -> str:
-        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
+        return f"rule={self.rule!r}" + (f", zero={self.zero:g}" if self.zero != 1 else "")
 
 
 def centred_clamped(weight: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class CentredSign(FilterScaledSign):
         return procedure_gradient(centred_clamped(x), upstream, self.rule, self.zero)
 
     def extra_repr(self) -> str:
-        return f"rule={self.rule!r}" + (", zero=0" if self.zero == 0 else "")
+        return f"rule={self.rule!r}" + (f", zero={self.zero:g}" if self.zero != 1 else "")
 
 
 class XnorProcedure(CentredSign):

@@ -53,8 +53,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_read(tm
 
 
 def test_a_recording_is_encoded_the_same_every_time_and_decodes():
-    from bnnlib.data.samples.speech import opus
     from bnnlib.data.recordings import decoded
+    from bnnlib.data.samples.speech import opus
 
     sound = (8000 * np.sin(np.arange(16_000) / 10)).astype(np.int16)
     first, second, other = opus(sound, "yes/1"), opus(sound, "yes/1"), opus(sound, "yes/2")

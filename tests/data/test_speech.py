@@ -149,7 +149,7 @@ def test_clips_are_one_second_long_and_normalised_by_the_training_clips(packed):
                          and clip_of(n).split == "testing")  # fmt: skip
     whole = np.zeros(RATE, np.int16)
     whole[: len(samples)] = samples
-    at = splits.test.ids.tolist().index(speech._number(name.removesuffix(".wav")))
+    at = splits.test.ids.tolist().index(speech.number(name.removesuffix(".wav")))
     own = (LogMel()(whole[None]) - splits.train.mean) / splits.train.deviation
     assert np.array_equal(splits.test.inputs(torch.tensor([at])).numpy()[0], own)
 

@@ -285,7 +285,7 @@ def test_wrong_channel_counts_are_named():
         (lambda: BiRealWeight("other"), "received 'other'"),
         (lambda: Ternary("channel"), "received 'channel'"),
         (lambda: EdeSign(0), "needs 0 < t_min"),
-        (lambda: SteSign(zero=0.5), r"must be 1 or 0, received 0.5"),
+        (lambda: SteSign(zero=0.5), r"must be 1, 0 or -1, received 0.5"),
         (lambda: LSQ(2, gradient_scale="n"), "received 'n'"),
     ],
 )

@@ -51,8 +51,8 @@ def folder(name: str) -> Path:
 def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
     """Cuts the sample of a data set from the whole one, the same content every time (`bnnlib data sample`).
 
-    Of an image set: the same number of images of each class, the first ones. Of Speech Commands: see
-    :func:`bnnlib.data.samples.speech.cut`.
+    Of an image set: the same number of images of each class, the first ones. Of Speech Commands and of the speakers'
+    gender: see :func:`bnnlib.data.samples.speech.cut` and :func:`bnnlib.data.samples.pictures.cut`.
 
     Args:
         name: a data set.
@@ -65,7 +65,8 @@ def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
         ValueError: no such data set, or no folder is named and this is not a source checkout.
         NotADirectoryError: ``to`` is a file.
     """
-    sources.source(name)
+    if name != "SpeakerGender":  # a task on recordings that are known by another name
+        sources.source(name)
     if to is None and not in_checkout():
         raise ValueError(
             f"bnnlib does not run from a source checkout here (git does not track {FOLDER}), and an installed package "
@@ -78,6 +79,8 @@ def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
     known = json.loads(checksums.read_text()) if checksums.exists() else {}
     if name == "SpeechCommands":
         from bnnlib.data.samples.speech import cut
+    elif name == "SpeakerGender":
+        from bnnlib.data.samples.pictures import cut
     else:
         cut = partial(_cut_images, name)
     written = cut(folder)
