@@ -2,7 +2,7 @@
 
 Every picture is levelled: its 99th percentile is 0 dB, and what lies more than 60 dB below is not told apart. Levelled
 pictures are kept in quarter decibels, one byte each. What a network sees is standardised by band and rounded to
-multiples of 1/256, so that its sums are exact in any order of addition.
+whole 32nds (:func:`bnnlib.packed.biometrics.feature_codes`), so that its sums are exact in any order of addition.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +19,7 @@ from bnnlib.data.features import LogMel
 from bnnlib.data.speech import FOLDS, bar, number
 from bnnlib.data.speechocean import ADULT, Corpus, Utterance, open_corpus
 from bnnlib.data.splits import Index, Splits
+from bnnlib.packed.biometrics import FRACTION, LEAST_FRAMES, feature_codes
 
 __all__ = ["AUGMENTATIONS", "CLASSES", "CONTRADICTING", "FEATURES", "UtteranceSplit", "load_speaker_gender"]
 
@@ -27,8 +28,6 @@ CLASSES = ("female", "male")
 FEATURES = LogMel(window=800, hop=160, transform=1024, bands=64, low=60.0, high=4_000.0, frames=None)
 FLOOR = 60.0  # dB below the level
 STEPS = 4  # a decibel has four
-FRACTION = 256  # a standardised value is a multiple of 1 / 256
-LEAST_FRAMES = 57  # of the all-binary network
 
 # Adults whose pitch contradicts the corpus's label by the rule that the study `speaker-gender` states: labelled male
 # with a median pitch above 195 Hz, or female below 150 Hz. Nobody has listened to them.
@@ -99,7 +98,7 @@ class UtteranceSplit:
         batch = np.full((len(seen), len(self.mean), max(map(len, seen))), np.nan, np.float32)
         for row, picture in zip(batch, seen, strict=True):
             standardised = (picture - self.mean) / self.deviation
-            row[:, : len(picture)] = (np.rint(standardised * FRACTION) / FRACTION).T
+            row[:, : len(picture)] = feature_codes(standardised).T.astype(np.float32) / FRACTION
         return torch.from_numpy(batch)
 
     def _middle(self, picture: np.ndarray) -> np.ndarray:

@@ -5,8 +5,9 @@ by a maximum over pairs of neighbours (a last single value stands for itself), s
 and a linear layer with one output: class 1 if its sum is above zero. Weights and biases are +1 or -1. The sign of 0 is
 -1; behind the first layer all sums are odd, so that it never arises there.
 
-Features are rounded to multiples of 1/256. Then all sums are exact, in float32 too and in any order of addition: the
-plain reference here, the kernels and torch agree to the last bit, on any machine.
+Features are whole 32nds from -4 to 127/32, one byte each. Then all sums are exact, in float32 too and in any order of
+addition: the plain reference here, the kernels and torch agree to the last bit, on any machine. Features on no such
+grid are taken as they are; the first layer's sums are then those of float64.
 """
 
 from collections.abc import Iterable
@@ -18,36 +19,43 @@ import numpy as np
 from bnnlib import kernels
 from bnnlib.files import replaced
 
-__all__ = ["LEAST_FRAMES", "SHAPES", "VALUES", "SignNetwork", "fixed_point"]
+__all__ = ["FRACTION", "LEAST_FRAMES", "SHAPES", "VALUES", "SignNetwork", "feature_codes"]
 
 SHAPES = ((128, 64, 9), (128, 128, 9), (128, 128, 9), (1, 128))  # of the weights; a bias for each output
 VALUES = sum(int(np.prod(shape)) + shape[0] for shape in SHAPES)  # 369,153
 LEAST_FRAMES = 57  # what is left after the third convolution is then one frame
-FRACTION = 256  # features are multiples of 1 / 256
-LARGEST = 64.0  # of a feature: 577 of them times 256 stay below 2**24
+FRACTION = 32  # a feature's code counts so many parts of 1
 
 
-def fixed_point(features: np.ndarray) -> np.ndarray:
-    """Features as the network sees them, times 256.
+def feature_codes(features: np.ndarray) -> np.ndarray:
+    """Features as codes, int8 of the same shape: the nearest whole 32nds, -128..127 of them.
 
     Args:
-        features: real, shape (64, t), t >= 57, each of at most 64 in size (standardised ones lie well within).
-
-    Returns:
-        float32 of whole numbers, shape (64, t): rounded to the nearest, halves to the even one.
+        features: real, best standardised: what lies beyond -4 or 127/32 counts as that.
 
     Raises:
-        ValueError: another shape, too short, too large or not finite.
+        ValueError: a feature is not finite.
     """
+    features = np.asarray(features, np.float64)
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite, received NaN or infinity")
+    return np.clip(np.rint(features * FRACTION), -128, 127).astype(np.int8)
+
+
+def _checked(features: np.ndarray) -> np.ndarray:
+    """Features as int8 codes, or as float64."""
     features = np.asarray(features)
     if features.ndim != 2 or features.shape[0] != SHAPES[0][1] or features.shape[1] < LEAST_FRAMES:
         raise ValueError(
             f"features must have shape ({SHAPES[0][1]}, t) with t >= {LEAST_FRAMES}, received {features.shape}"
         )
-    largest = np.abs(features).max()
-    if not largest <= LARGEST:  # NaN too
-        raise ValueError(f"features must be at most {LARGEST:g} in size, received {largest:g}: standardise them")
-    return np.rint(features.astype(np.float64) * FRACTION).astype(np.float32)
+    if features.dtype == np.int8:
+        return features
+    if features.dtype.kind != "f":
+        raise TypeError(f"features must be floating point, or int8 codes of feature_codes, received {features.dtype}")
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite, received NaN or infinity")
+    return features.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +86,8 @@ class SignNetwork:
         object.__setattr__(self, "weights", tuple(np.asarray(w, np.int8) for w in self.weights))
         object.__setattr__(self, "biases", tuple(np.asarray(b, np.int8) for b in self.biases))
         first, *inner, last = map(np.ascontiguousarray, self.weights)
-        # (64 * 9, 128), for a product with patches in which the taps of a channel are neighbours
-        object.__setattr__(self, "_first", np.ascontiguousarray(first.reshape(len(first), -1).T, np.float32))
+        object.__setattr__(self, "_first", kernels.prepack_filters(first))
+        object.__setattr__(self, "_totals", first.sum(axis=(1, 2), dtype=np.int32))
         object.__setattr__(self, "_filters", tuple(map(kernels.prepack_filters, inner)))
         object.__setattr__(self, "_last", kernels.pack(last))
 
@@ -124,13 +132,18 @@ class SignNetwork:
         """The sum of the last layer, by the kernels: odd, within -129..129.
 
         Args:
-            features: see :func:`fixed_point`.
+            features: shape (64, t), t >= 57: int8 codes of :func:`feature_codes`, or floating point.
+
+        Raises:
+            ValueError, TypeError: another shape or type, or a feature that is not finite.
         """
-        x = fixed_point(features)
-        patches = np.lib.stride_tricks.sliding_window_view(x, 9, axis=1)  # (64, t - 8, 9)
-        sums = patches.transpose(1, 0, 2).reshape(x.shape[1] - 8, -1) @ self._first
-        above = sums + FRACTION * self.biases[0].astype(np.float32) > 0
-        bits = kernels.pack(np.where(above, np.float32(1), np.float32(-1)))
+        features = _checked(features)
+        if features.dtype == np.int8:
+            above = self._sums_of_codes(features) > -FRACTION * self.biases[0].astype(np.int32)
+        else:
+            patches = np.lib.stride_tricks.sliding_window_view(features, 9, axis=1)  # (64, t - 8, 9)
+            above = np.einsum("ctk,ock->to", patches, self.weights[0], optimize=True) > -self.biases[0].astype(float)
+        bits = kernels.pack(above)
         for filters, bias in zip(self._filters, self.biases[1:3], strict=True):
             # sums of 1,152 signs are even: sum + bias > 0 where sum >= 0 (bias 1) or 2 (bias -1)
             thresholds = (1 - bias).astype(np.int32)
@@ -138,13 +151,29 @@ class SignNetwork:
         somewhere = np.bitwise_or.reduce(bits, axis=0)[None]
         return int(kernels.matmul(somewhere, self._last, 128)[0, 0]) + int(self.biases[3][0])
 
+    def _sums_of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """The first layer's sums, int32 of shape (t - 8, 128): additions and subtractions, by planes of bits.
+
+        In two's complement a code is the sum of its bits times 1, 2 ... 64 and -128. With a sign for each bit, bit =
+        (sign + 1) / 2, a sum of codes is half of the planes' sums so weighted, less half of the sum of the weights.
+        """
+        frames = np.ascontiguousarray(codes.T)  # (t, 64): in each plane a frame is one word
+        planes = np.stack([kernels.pack((frames >> plane & 1).view(np.bool_)) for plane in range(8)])
+        of_plane = kernels.conv1d(planes, self._first)
+        total = of_plane[0] - 128 * of_plane[7] - self._totals
+        for plane in range(1, 7):
+            total += of_plane[plane] << plane
+        return total >> 1
+
     def predict(self, features: np.ndarray) -> int:
         """The class, 0 or 1."""
         return int(self.score(features) > 0)
 
     def reference_score(self, features: np.ndarray) -> int:
-        """As :meth:`score`, in plain integers, layer by layer."""
-        x, scale = fixed_point(features).astype(np.int64), FRACTION
+        """As :meth:`score`, in plain integers (or float64), layer by layer."""
+        x = _checked(features)
+        whole = x.dtype == np.int8
+        x, scale = (x.astype(np.int64), FRACTION) if whole else (x, 1)
         for layer, (weight, bias) in enumerate(zip(self.weights[:3], self.biases[:3], strict=True)):
             patches = np.lib.stride_tricks.sliding_window_view(x, 9, axis=1)
             sums = np.einsum("ctk,ock->ot", patches, weight.astype(np.int64)) + scale * bias[:, None].astype(np.int64)

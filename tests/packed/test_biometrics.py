@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bnnlib.packed.biometrics import SHAPES, VALUES, SignNetwork, fixed_point
+from bnnlib.packed.biometrics import SHAPES, VALUES, SignNetwork, feature_codes
 
 
 def network(seed=0):
@@ -11,15 +11,15 @@ def network(seed=0):
 
 
 def by_torch(net, features):
-    """The network written down anew, from the task's text, in float32."""
-    x = torch.from_numpy(fixed_point(features) / 256)[None]
+    """The network written down anew, from the task's text, in float64."""
+    x = torch.from_numpy(features).double()[None]
     for layer in range(3):
-        weight, bias = (torch.from_numpy(v[layer]).float() for v in (net.weights, net.biases))
+        weight, bias = (torch.from_numpy(v[layer]).double() for v in (net.weights, net.biases))
         x = F.conv1d(x, weight, bias)
         if layer < 2:
             x = F.max_pool1d(x, 2, ceil_mode=True)
-        x = torch.where(x > 0, 1.0, -1.0)
-    weight, bias = (torch.from_numpy(v[3]).float() for v in (net.weights, net.biases))
+        x = torch.where(x > 0, 1.0, -1.0).double()
+    weight, bias = (torch.from_numpy(v[3]).double() for v in (net.weights, net.biases))
     return int(F.linear(x.amax(2), weight, bias).item())
 
 
@@ -32,11 +32,24 @@ def test_the_network_has_the_numbers_that_the_task_counts():
 def test_kernels_plain_integers_and_torch_agree(frames):
     for seed in range(3):
         net = network(seed)
-        features = np.random.default_rng(frames + seed).normal(size=(64, frames))
-        score = net.reference_score(features)
-        assert net.score(features) == score == by_torch(net, features)
-        assert score % 2 == 1
-        assert net.predict(features) == int(score > 0)
+        features = 1.5 * np.random.default_rng(frames + seed).normal(size=(64, frames))
+        codes = feature_codes(features)
+        assert codes.min() == -128
+        assert codes.max() == 127
+        on_the_grid = codes / 32
+        for kind in (features, features.astype(np.float32), on_the_grid, codes):
+            score = net.reference_score(kind)
+            assert net.score(kind) == score
+            assert score == by_torch(net, on_the_grid if kind is codes else kind)
+            assert score % 2 == 1
+            assert net.predict(kind) == int(score > 0)
+
+
+def test_a_feature_s_code_is_the_nearest_32nd():
+    features = np.array([[0.0, 1 / 32, 0.4 / 32, -0.6 / 32, 3.96875, 4.5, -4.0, -9.0]])
+    assert feature_codes(features).tolist() == [[0, 1, 0, -1, 127, 127, -128, -128]]
+    with pytest.raises(ValueError, match="must be finite"):
+        feature_codes(np.array([np.nan]))
 
 
 def test_a_tie_in_the_first_layer_is_minus_one():
@@ -47,7 +60,10 @@ def test_a_tie_in_the_first_layer_is_minus_one():
     features[0, ::9] = -1.0  # each window of nine frames holds one of them
     # sums 0 -> -1 everywhere, then -1152 + 1 -> -1 twice, then -128 + 1
     assert net.score(features) == net.reference_score(features) == by_torch(net, features) == -127
-    assert net.score(features + 1 / 256) == 129
+    assert net.score(features + 1 / 32) == 129
+    codes = feature_codes(features)
+    assert net.score(codes) == -127
+    assert net.score((codes + 1).astype(np.int8)) == 129
 
 
 def test_scores_lean_on_every_layer():
@@ -98,13 +114,17 @@ def test_a_wrong_line_is_named(tmp_path, change, message):
     [
         (np.zeros((64, 56)), r"shape \(64, t\) with t >= 57, received \(64, 56\)"),
         (np.zeros((57, 64)), r"received \(57, 64\)"),
-        (np.full((64, 60), 65.0), "at most 64 in size, received 65: standardise them"),
-        (np.full((64, 60), np.nan), "received nan"),
+        (np.full((64, 60), np.nan), "must be finite, received NaN or infinity"),
     ],
 )
 def test_features_that_do_not_fit_are_refused(features, message):
     with pytest.raises(ValueError, match=message):
         network().score(features)
+
+
+def test_features_of_another_type_are_refused():
+    with pytest.raises(TypeError, match="floating point, or int8 codes of feature_codes, received int64"):
+        network().score(np.zeros((64, 60), np.int64))
 
 
 def test_values_other_than_signs_are_refused():

@@ -8,18 +8,18 @@ import torch.nn.functional as F
 import bnnlib
 from bnnlib import data, models
 from bnnlib.data import Splits, TensorSplit
-from bnnlib.packed.biometrics import SignNetwork
+from bnnlib.packed.biometrics import SignNetwork, feature_codes
 from bnnlib.training import Settings, fit, seeded
 
 METHOD = "larq-approx-sign"
 
 
 def recordings(lengths, seed=0):
-    """A batch of features of these lengths, multiples of 1/256, NaN where a recording has ended."""
+    """A batch of features of these lengths, whole 32nds, NaN where a recording has ended."""
     rng = np.random.default_rng(seed)
     batch = np.full((len(lengths), 64, max(lengths)), np.nan, np.float32)
     for row, length in zip(batch, lengths, strict=True):
-        row[:, :length] = np.rint(256 * rng.normal(size=(64, length))) / 256
+        row[:, :length] = feature_codes(rng.normal(size=(64, length))) / np.float32(32)
     return torch.from_numpy(batch)
 
 
@@ -49,7 +49,7 @@ def test_four_roads_lead_to_the_same_class(tmp_path):
     for row, length, scores in zip(batch, lengths, by_torch, strict=True):
         features = row[:, :length].numpy()
         score = net.reference_score(features)
-        assert net.score(features) == read.score(features) == score
+        assert net.score(features) == net.score(feature_codes(features)) == read.score(features) == score
         assert round(scores[1].item() * 128**0.5) == score
         assert net.predict(features) == scores.argmax()
 
