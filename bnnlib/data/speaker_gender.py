@@ -25,7 +25,7 @@ __all__ = ["AUGMENTATIONS", "CLASSES", "CONTRADICTING", "FEATURES", "UtteranceSp
 
 NAME = "SpeakerGender"
 CLASSES = ("female", "male")
-FEATURES = LogMel(window=800, hop=160, transform=1024, bands=64, low=60.0, high=4_000.0, frames=None)
+FEATURES = LogMel(window=400, hop=160, transform=512, bands=64, low=60.0, high=4_000.0, frames=None)
 FLOOR = 60.0  # dB below the level
 STEPS = 4  # a decibel has four
 
