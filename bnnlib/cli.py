@@ -1,4 +1,4 @@
-"""The command line: ``bnnlib data``, ``bnnlib study`` and ``bnnlib bench``."""
+"""The command line: ``bnnlib data``, ``bnnlib study``, ``bnnlib bench``, ``bnnlib export`` and ``bnnlib check``."""
 
 import os
 import sys
@@ -25,9 +25,13 @@ study_app = typer.Typer(help="List, run and show the studies that the book's fig
 bench_app = typer.Typer(
     help="Time the kernels and networks on this machine, side by side with other software.", no_args_is_help=True
 )
+export_app = typer.Typer(help="Write trained networks in formats of others.", no_args_is_help=True)
+check_app = typer.Typer(help="Verify files in those formats.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(bench_app, name="bench")
+app.add_typer(export_app, name="export")
+app.add_typer(check_app, name="check")
 
 
 class _Console(Console):
@@ -418,6 +422,57 @@ def _table_path(name: str, results: Path | None) -> Path:
     from bnnlib import studies
 
     return (results or studies.results_folder()) / "bench" / f"{name}.csv"
+
+
+@export_app.command("biometrics")
+def export_biometrics(
+    file: Annotated[Path, typer.Argument(help="The text file to write.", show_default=False)],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A state dict of bnnlib.models.BinaryBiometrics, as safetensors. By default that of the study's first "
+            "run (all-binary, labels and pitch in agreement)."
+        ),
+    ] = None,
+    results: Results = None,
+) -> None:
+    """Writes the all-binary network as text: 369,153 lines of 1 or -1, for each layer its weights, then its biases.
+
+    Example: `bnnlib export biometrics weights.txt`
+    """
+    from safetensors.torch import load_file
+
+    from bnnlib import models, studies
+
+    if weights is None:
+        study = studies.get("speaker-gender")
+        run = next(run for run in study.runs if run.arm == "all-binary, agreeing")
+        weights = studies.store_of(study, results).latent_file(run.id)
+        if not weights.is_file():
+            raise FileNotFoundError(f"there is no {weights} yet: bnnlib study run speaker-gender --run {run.id}")
+    model = models.BinaryBiometrics("larq-approx-sign")
+    model.load_state_dict(load_file(weights))
+    model.sign_network().write_text(file)
+    console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
+
+
+@check_app.command("biometrics")
+def check_biometrics(
+    file: Annotated[Path, typer.Argument(help="The text file to verify.", show_default=False)],
+) -> None:
+    """Verifies a text of 369,153 lines of 1 or -1: a wrong line is named, and so is a wrong number of lines.
+
+    Example: `bnnlib check biometrics weights.txt`
+    """
+    from bnnlib.packed.biometrics import VALUES, SignNetwork
+
+    net = SignNetwork.read_text(file)
+    console.print(f"{file}: {VALUES:,} values, each 1 or -1", markup=False, soft_wrap=True)
+    table = Table("layer", "weights", "of them 1 (%)", "biases", "of them 1 (%)")
+    for number, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True), start=1):
+        shares = [f"{100 * (each == 1).mean():.1f}" for each in (weight, bias)]
+        table.add_row(str(number), f"{weight.size:,}", shares[0], f"{bias.size:,}", shares[1])
+    console.print(table)
 
 
 def main() -> None:

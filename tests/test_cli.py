@@ -27,7 +27,9 @@ def bnnlib(*arguments, **environment):
 @pytest.mark.parametrize(
     ("arguments", "taught"),
     [
-        ((), ["data", "study"]),
+        ((), ["data", "study", "bench", "export", "check"]),
+        (("export", "biometrics"), ["369,153", "--weights", "Example"]),
+        (("check", "biometrics"), ["369,153", "Example"]),
         (("data",), ["status", "fetch", "sample"]),
         (("study",), ["list", "run", "show"]),
         (("study", "run"), ["--workers", "--threads", "--results", "Example"]),
@@ -45,6 +47,35 @@ def test_unknown_names_end_in_one_line_and_status_two():
         assert done.stderr.startswith("error: no ")
         assert "known: " in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_network_of_signs_is_exported_and_checked(tmp_path):
+    from safetensors.torch import save_file
+
+    from bnnlib import models
+    from bnnlib.packed.biometrics import SignNetwork
+
+    model = models.BinaryBiometrics("larq-approx-sign")
+    save_file(model.state_dict(), tmp_path / "net.safetensors")
+    text = tmp_path / "net.txt"
+    done = bnnlib("export", "biometrics", str(text), "--weights", str(tmp_path / "net.safetensors"))
+    assert done.returncode == 0, done.stderr
+    assert (SignNetwork.read_text(text).values() == model.sign_network().values()).all()
+    done = bnnlib("check", "biometrics", str(text))
+    assert done.returncode == 0
+    assert "369,153 values, each 1 or -1" in done.stdout
+    lines = text.read_text().splitlines()
+    text.write_text("\n".join([*lines[:70_000], "0", *lines[70_001:]]) + "\n")
+    done = bnnlib("check", "biometrics", str(text))
+    assert done.returncode == 2
+    assert "line 70,001: must be 1 or -1, it is '0'" in done.stderr
+
+
+def test_without_a_trained_network_the_export_says_what_to_run(tmp_path):
+    done = bnnlib("export", "biometrics", str(tmp_path / "net.txt"), "--results", str(tmp_path))
+    assert done.returncode == 2
+    assert "bnnlib study run speaker-gender --run all-binary-agreeing-s0-" in done.stderr
+    assert not (tmp_path / "net.txt").exists()
 
 
 RUN = 'Run("a", "float", "mlp", "FashionMNIST", Settings(epochs=1), "quick", {"train_size": 300}, {}, {"width": 8})'
@@ -199,7 +230,8 @@ def test_the_package_runs_as_a_module_and_says_its_version():
 def test_bench_steps_lists_the_models_that_it_knows():
     done = bnnlib("bench", "steps", "--model", "nope")
     assert done.returncode == 2
-    assert done.stderr == "error: no model 'nope'; known: command-cnn, compact-cnn, mlp, separable-cnn, wake-word\n"
+    known = "binary-biometrics, command-cnn, compact-cnn, mlp, separable-cnn, wake-word"
+    assert done.stderr == f"error: no model 'nope'; known: {known}\n"
 
 
 def test_bench_matmul_refuses_sizes_without_room_before_anything_is_made(tmp_path):

@@ -6,7 +6,7 @@ whole 32nds (:func:`bnnlib.packed.biometrics.feature_codes`), so that its sums a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Literal
 
@@ -27,6 +27,7 @@ NAME = "SpeakerGender"
 CLASSES = ("female", "male")
 FEATURES = LogMel(window=400, hop=160, transform=512, bands=64, low=60.0, high=4_000.0, frames=None)
 FLOOR = 60.0  # dB below the level
+SECONDS = (1, 2, 4)  # of the test sentences' middles, beside the whole ones
 STEPS = 4  # a decibel has four
 
 # Adults whose pitch contradicts the corpus's label by the rule that the study `speaker-gender` states: labelled male
@@ -167,7 +168,8 @@ def load_speaker_gender(
 
     Returns:
         Splits standardised by the training sentences' mean and deviation of each band. Sentences are sorted by length,
-        so that a batch of whole ones holds little that is empty; ``groups`` are speakers.
+        so that a batch of whole ones holds little that is empty; ``groups`` are speakers. ``extra`` are the middles of
+        the test sentences, 1, 2 and 4 seconds long.
 
     Raises:
         ValueError: an unknown value (the known ones are listed).
@@ -222,7 +224,8 @@ def load_speaker_gender(
         f"{len(train)} training samples, crop {crop}, augment {AUGMENTATIONS[augment]}"
     )
     tested = made(chosen["test"]) if test else None
-    return Splits(NAME, description, CLASSES, train, made(chosen["validation"]), tested)
+    shorter = {f"{seconds} s": replace(tested, seconds=seconds) for seconds in SECONDS} if test else {}
+    return Splits(NAME, description, CLASSES, train, made(chosen["validation"]), tested, shorter)
 
 
 def _chosen(

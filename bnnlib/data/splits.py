@@ -1,7 +1,7 @@
 """What a data set is to training: three splits that give model-ready batches, whatever is in them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -92,6 +92,7 @@ class Splits:
         classes: names of the classes; a label is a position in them.
         train, validation: to learn from and to choose by.
         test: judged once; None where no one should look at it.
+        extra: further splits by name, on which a finished run's predictions are kept.
 
     Raises:
         ValueError: a split is empty, its parts have different lengths, or a label is no class.
@@ -103,10 +104,11 @@ class Splits:
     train: Split
     validation: Split
     test: Split | None = None
+    extra: Mapping[str, Split] = field(default_factory=dict)
 
     def __post_init__(self):
-        for part in ("train", "validation", "test"):
-            split = getattr(self, part)
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, **self.extra}
+        for part, split in parts.items():
             if split is None:
                 continue
             if not len(split):

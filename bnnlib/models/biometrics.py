@@ -34,7 +34,8 @@ class BinaryBiometrics(nn.Module):
     the real twin: the same layers with real weights, and ``activation`` in the place of the sign.
 
     Args:
-        method: a name of ``bnnlib.methods`` or a record: one with signs for weights and activations, or ``"float"``.
+        method: a name of ``bnnlib.methods`` or a record: ``"float"``, or one whose weights and activations are plain
+            signs, without scales.
         variant: what is less than all-binary: ``"real-biases"``, ``"real-first-layer"`` or ``"batch-norm"`` (after each
             convolution, with real scales and offsets).
         activation: of the float twin, ``"tanh"`` or ``"relu"``.
@@ -44,7 +45,7 @@ class BinaryBiometrics(nn.Module):
     Shapes: input (N, 64, t) float32, t >= 57, with NaN where a recording has ended; output (N, 2) scores.
 
     Raises:
-        ValueError: an unknown variant or activation, a method that isn't W1A1 or float; fewer than 57 frames.
+        ValueError: an unknown variant or activation, another method; fewer than 57 frames.
     """
 
     input_shape = (64, 300)
@@ -63,9 +64,13 @@ class BinaryBiometrics(nn.Module):
         for name, value, known in (("variant", variant, VARIANTS), ("activation", activation, ("tanh", "relu"))):
             if value not in known:
                 raise ValueError(f"no {name} {value!r}; known: {', '.join(known)}")
-        self.binary = method.weight_bits == method.activation_bits == 1
-        if not self.binary and method.quantizes:
-            raise ValueError(f"the network takes a W1A1 method or float, received {method.name} ({method.widths})")
+        self.binary = method.quantizes
+        signs = isinstance(method.weight_quantizer(1), Sign) and isinstance(method.input_quantizer(1), Sign)
+        if self.binary and not signs:
+            raise ValueError(
+                "the network takes float, or a method whose weights and activations are plain signs, such as bnn; "
+                f"received {method.name}"
+            )
         self.variant = variant
         self.convs, self.biases, self.norms, self.activations = (nn.ModuleList() for _ in range(4))
         for layer, (outputs, inputs, kernel) in enumerate(SHAPES[:3]):

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, ideas, mnist, regularisation, stability, wake_word, words
+from bnnlib.studies import fashion, ideas, mnist, regularisation, speaker_gender, stability, wake_word, words
 from bnnlib.studies.run import Study
 from bnnlib.studies.store import ResultsStore
 
@@ -20,6 +20,7 @@ STUDIES: dict[str, Study] = {
         *(words.TUNING, words.METHODS, words.SPLIT),
         stability.STABILITY,
         *(wake_word.TUNING, wake_word.METHODS),
+        *(speaker_gender.TUNING, speaker_gender.METHODS, speaker_gender.FOLDED),
     )
 }
 

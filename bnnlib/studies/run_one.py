@@ -14,7 +14,7 @@ from bnnlib.provenance import PeakMemory
 from bnnlib.studies.forms import evaluate_forms
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore, save_weights
-from bnnlib.training import FitResult, Observer, fit, start_from
+from bnnlib.training import FitResult, Observer, fit, scores, start_from
 from bnnlib.training.history import EpochRecord
 from bnnlib.training.measurements import COLUMNS
 
@@ -180,10 +180,9 @@ def _narrow(numbers: np.ndarray) -> np.ndarray:
 
 def _outputs(result: FitResult, splits: data.Splits, with_scores: bool) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    for name, split, scored in (
-        ("validation", splits.validation, result.validation_scores),
-        ("test", splits.test, result.test_scores),
-    ):
+    judged = [("validation", splits.validation, result.validation_scores), ("test", splits.test, result.test_scores)]
+    judged += [(f"extra/{name}", split, scores(result.model, split)) for name, split in splits.extra.items()]
+    for name, split, scored in judged:
         if scored is None:
             continue
         arrays[f"{name}_ids"] = _narrow(split.ids.numpy())

@@ -102,8 +102,11 @@ def test_what_the_network_refuses():
     ):
         with pytest.raises(ValueError, match=message):
             models.BinaryBiometrics(METHOD, **options)
-    with pytest.raises(ValueError, match=r"takes a W1A1 method or float, received lsq-w2a2 \(W2A2\)"):
-        models.BinaryBiometrics("lsq-w2a2")
+    for method in ("lsq-w2a2", "bi-real", "xnor-operator", "binaryconnect-deterministic"):
+        with pytest.raises(
+            ValueError, match=f"weights and activations are plain signs, such as bnn; received {method}"
+        ):
+            models.BinaryBiometrics(method)
     model = models.BinaryBiometrics(METHOD)
     with pytest.raises(ValueError, match="at least 57 frames, received one of 56"):
         model(recordings([80, 56]))

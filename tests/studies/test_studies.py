@@ -96,6 +96,19 @@ def test_a_run_on_speech_keeps_whose_clip_each_prediction_is_of(store, tmp_path)
         np.testing.assert_array_equal(kept[f"{name}_groups"], split.groups.numpy())
 
 
+def test_further_splits_are_judged_once_at_the_end(store, tmp_path):
+    options = {"model": "binary-biometrics", "dataset": "SpeakerGender", "data_options": {"crop": 60}}
+    run = replace(tiny_run("float", batch_size=20, select="last"), model_options={}, **options)
+    run_one(tiny_study(run), run, store, tmp_path)
+    kept = store.outputs(run.id)
+    for name, split in data.load("SpeakerGender", "quick").extra.items():
+        np.testing.assert_array_equal(kept[f"extra/{name}_groups"], split.groups.numpy())
+        np.testing.assert_array_equal(kept[f"extra/{name}_labels"], split.labels.numpy())
+        assert set(kept[f"extra/{name}_predicted"]) <= {0, 1}
+    run_one(tiny_study(run, test=False), run, ResultsStore(tmp_path / "other"), tmp_path)
+    assert not [name for name in ResultsStore(tmp_path / "other").outputs(run.id) if name.startswith("extra")]
+
+
 def test_tuning_stores_no_test_figure(store, tmp_path):
     run = tiny_run()
     run_one(tiny_study(run, test=False), run, store, tmp_path)
@@ -194,7 +207,8 @@ def test_the_defaults_that_ids_leave_out_stay_what_they_are():
 # their runs are being made; no figure of the book is theirs yet
 UNDER_WAY = (
     "ideas", "regularisation-tuning", "regularisation", "words-tuning", "words", "stability",
-    "wake-word-tuning", "wake-word", "fashion-headline",
+    "wake-word-tuning", "wake-word", "fashion-headline", "speaker-gender-tuning", "speaker-gender",
+    "speaker-gender-folds",
 )  # fmt: skip
 
 

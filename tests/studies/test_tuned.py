@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bnnlib.studies import fashion, get, ideas, regularisation, store_of, wake_word, words
+from bnnlib.studies import fashion, get, ideas, regularisation, speaker_gender, store_of, wake_word, words
 
 
 def tuned(study, final, by, figure="validation_accuracy"):
@@ -36,8 +36,9 @@ def without_rate(runs):
         (ideas, "validation_accuracy"),
         (words, "validation_accuracy"),
         (wake_word, "validation_balanced_accuracy"),
+        (speaker_gender, "validation_balanced_accuracy"),
     ],
-    ids=["ideas", "words", "wake-word"],
+    ids=["ideas", "words", "wake-word", "speaker-gender"],
 )
 def test_each_method_has_the_rate_that_its_tuning_prefers_inside_the_grid(module, figure):
     best = tuned(module.TUNING.name, module.METHODS.name, without_rate, figure)["learning_rate"]
