@@ -121,6 +121,7 @@ class Study:
         test: False for tuning, which must not see the test split.
         scores: arms whose class scores are kept, in float16, beside the predicted classes.
         checkpoints: runs (by arm, seed 0) whose latent weights are kept as safetensors.
+        divergence: whether a run whose loss is no longer finite is a result (without accuracies), not a failure.
 
     Raises:
         ValueError: a run occurs twice, needs one that is not among them, or has a teacher too many or too few; the name
@@ -133,6 +134,7 @@ class Study:
     test: bool = True
     scores: frozenset[str] = frozenset()
     checkpoints: frozenset[str] = frozenset()
+    divergence: bool = False
 
     def __post_init__(self):
         if not re.fullmatch(r"\w[\w.-]*", self.name):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
 from bnnlib import data
-from bnnlib.provenance import PeakMemory
+from bnnlib.provenance import PeakMemory, provenance
 from bnnlib.studies.forms import evaluate_forms
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore, save_weights
@@ -119,8 +120,17 @@ def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, 
         start_from(model, _trained(store, folder, run.start))
     teacher = None if run.teacher is None else _trained(store, folder, run.teacher)
     observers = [] if on_epoch is None else [_Epochs(run, on_epoch)]
-    with PeakMemory() as memory:
-        result = fit(model, method, splits, run.settings, teacher=teacher, checkpoint=checkpoint, observers=observers)
+    try:
+        with PeakMemory() as memory:
+            result = fit(
+                model, method, splits, run.settings, teacher=teacher, checkpoint=checkpoint, observers=observers
+            )
+    except FloatingPointError:
+        if not study.divergence:
+            raise
+        store.add(run.id, _diverged(run), {})
+        checkpoint.unlink(missing_ok=True)
+        return
     begun = time.perf_counter()
     epochs = result.history.frame()
     outputs = _outputs(result, splits, run.arm in study.scores)
@@ -144,11 +154,8 @@ def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, 
         "seconds": round(float(epochs["seconds"].sum()) + time.perf_counter() - begun, 2),
         "peak_memory_mb": round(memory.mb),
     }
-    described = run.describe()
-    settings = {name: value for name, value in vars(run.settings).items() if name != "device"}
     parts = {
-        "description": described,
-        "settings": settings,
+        **_described(run),
         "figures": figures,
         "epochs": {name: [None if v != v else v for v in epochs[name].tolist()] for name in epochs.columns},
         "provenance": _over_sessions(result.sessions),
@@ -160,6 +167,23 @@ def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, 
         keep = run.settings.seed == 0 and run.arm in study.checkpoints
         store.add(run.id, parts, outputs, state if keep else None)
     checkpoint.unlink(missing_ok=True)
+
+
+def _described(run: Run) -> dict:
+    settings = {name: value for name, value in vars(run.settings).items() if name != "device"}
+    return {"description": run.describe(), "settings": settings}
+
+
+def _diverged(run: Run) -> dict:
+    """What is kept of a run whose loss is no longer finite: that it is so. A network without figures has none."""
+    names = [each.name for each in fields(EpochRecord)]
+    empty = {name: [None] * run.settings.epochs for name in names}
+    return {
+        **_described(run),
+        "figures": {"diverged": 1},
+        "epochs": {**empty, "epoch": list(range(1, run.settings.epochs + 1))},
+        "provenance": provenance(run.settings.device),
+    }
 
 
 def _over_sessions(sessions: list[dict]) -> dict:

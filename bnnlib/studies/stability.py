@@ -54,4 +54,5 @@ STABILITY = Study(
     name="stability",
     question="How much do seeds and learning rates decide, for each method?",
     runs=tuple(run for run in _RUNS if run.id not in _SHARED),
+    divergence=True,
 )

@@ -109,6 +109,21 @@ def test_further_splits_are_judged_once_at_the_end(store, tmp_path):
     assert not [name for name in ResultsStore(tmp_path / "other").outputs(run.id) if name.startswith("extra")]
 
 
+def test_where_divergence_is_a_result_the_run_is_kept_without_figures(store, tmp_path):
+    wild, tame = tiny_run("lsq-w2a2", learning_rate=1e30), tiny_run("lsq-w2a2")
+    with pytest.raises(FloatingPointError):
+        run_one(tiny_study(wild), wild, store, tmp_path)
+    assert store.finished() == []
+    study = tiny_study(wild, tame, divergence=True)
+    for run in study.runs:
+        run_one(study, run, store, tmp_path)
+    runs = store.runs()
+    assert runs["diverged"].notna().tolist() == [True, False]
+    assert runs["test_accuracy"].isna().tolist() == [True, False]
+    assert store.epochs().loc[lambda rows: rows["run"] == wild.id, "train_loss"].isna().all()
+    assert unfinished(study, store, tmp_path) == []
+
+
 def test_tuning_stores_no_test_figure(store, tmp_path):
     run = tiny_run()
     run_one(tiny_study(run, test=False), run, store, tmp_path)
@@ -226,6 +241,9 @@ def test_every_stored_row_resolves(study):
         assert kept["description"] == run.describe()
         settings = vars(run.settings)
         assert kept["settings"] == {name: value for name, value in settings.items() if name != "device"}
+        if kept["figures"].get("diverged"):
+            assert study.divergence
+            continue
         outputs = store.outputs(run_id)
         for part in ("validation", "test") if study.test else ("validation",):
             right = 100 * (outputs[f"{part}_predicted"] == outputs[f"{part}_labels"]).mean()
