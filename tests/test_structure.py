@@ -29,7 +29,8 @@ FLOORS = [
     {"catalogue"},
     {"graph"},
     {"layers", "losses", "torch_ops"},
-    {"quantizers", "data", "packed.biometrics"},
+    {"quantizers", "data"},
+    {"packed.biometrics"},
     {"kernels", "provenance", "packed.layout"},
     {"files"},
 ]
