@@ -1,8 +1,8 @@
 """Does one bit regularise? The study on MNIST.
 
 The network is that of BinaryConnect's paper (sec. 3.1), 784-3x1024-10. Every arm is tuned on one grid of learning rates
-and losses, at each training-set size by itself (with all images in half of the epochs). Epochs differ between sizes, so
-only arms of one size are compared.
+and losses, at each training-set size by itself (with all samples in half of the epochs). Epochs differ between sizes,
+so only arms of one size are compared.
 """
 
 from bnnlib.studies.run import Run, Study
