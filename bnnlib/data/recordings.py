@@ -1,5 +1,6 @@
 """Recordings of a corpus, wherever and however they are stored: read by name, verified, decoded."""
 
+import csv
 import hashlib
 import io
 import tarfile
@@ -12,7 +13,7 @@ import numpy as np
 from bnnlib.data import sources
 from bnnlib.data.features import RATE
 
-__all__ = ["MANIFEST", "Recordings", "decoded"]
+__all__ = ["MANIFEST", "Recordings", "decoded", "fingerprint", "manifest"]
 
 MANIFEST = "manifest.csv"  # of a pack
 
@@ -54,6 +55,24 @@ class Recordings:
                 f"{len(wanted)} recordings are missing in {self.place}, among them {min(wanted)}: a file was cut short "
                 "or removed. Put the data set there anew."
             )
+
+
+def manifest(place: Path, columns: set[str]) -> list[dict[str, str]]:
+    """The rows of a pack's manifest, one for each recording.
+
+    Raises:
+        DataCorrupt: there are none, or they lack one of the columns.
+    """
+    with (place / MANIFEST).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not columns <= set(rows[0]):
+        raise sources.DataCorrupt(f"{place / MANIFEST} must have a row a clip and the columns {sorted(columns)}")
+    return rows
+
+
+def fingerprint(digests: Iterable[str]) -> str:
+    """One for the set of a pack's recordings, from the SHA-256 of each."""
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
 def decoded(content: bytes, what: str) -> np.ndarray:

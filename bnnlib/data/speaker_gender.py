@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from bnnlib.data import cache, samples, sources
 from bnnlib.data.features import LogMel
-from bnnlib.data.speech import FOLDS, bar, number
+from bnnlib.data.speech import FOLDS, balanced, bar, number
 from bnnlib.data.speechocean import ADULT, Corpus, Utterance, open_corpus
 from bnnlib.data.splits import Index, Splits
 from bnnlib.packed.biometrics import FRACTION, LEAST_FRAMES, feature_codes
@@ -203,7 +203,7 @@ def load_speaker_gender(
     def made(part: Sequence[Utterance], training: bool = False) -> UtteranceSplit:
         part = sorted(part, key=lambda each: (len(pictures[each.path]), each.path))
         label = np.array([int(each.gender == "m") for each in part])
-        at = _balanced(label) if training and balance else np.arange(len(part))
+        at = balanced(label) if training and balance else np.arange(len(part))
         return UtteranceSplit(
             [pictures[each.path] for each in part],
             at,
@@ -306,13 +306,6 @@ def _statistics(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]
     mean = total / frames
     deviation = np.sqrt(np.maximum(squares / frames - mean**2, 1.0))
     return (mean / STEPS - FLOOR).astype(np.float32), (deviation / STEPS).astype(np.float32)
-
-
-def _balanced(labels: np.ndarray) -> np.ndarray:
-    """Positions of all samples, those of the rarer class repeated in turn until both are equally frequent."""
-    one, other = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
-    most = max(len(one), len(other))
-    return np.concatenate([np.resize(one, most), np.resize(other, most)]) if len(one) and len(other) else one
 
 
 def _sample() -> tuple[tuple[Utterance, ...], dict[str, np.ndarray]]:

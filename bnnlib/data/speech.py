@@ -223,8 +223,8 @@ def load_speech(
     labels = np.array([label(clip) for clip in train] + [0] * len(noise))
     mean, deviation = sounds.statistics(kind, [name for name, _ in names], values)
     positions = np.arange(len(labels))
-    if task == "wake-word" and balance and (labels == 1).any():
-        positions = _balanced(labels)
+    if task == "wake-word" and balance:
+        positions = balanced(labels)
     training = SoundSplit(
         np.stack(values),
         positions,
@@ -397,10 +397,11 @@ def _statistics(kind: LogMel | MFCC, sounds: Sequence[np.ndarray], batch: int = 
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def _balanced(labels: np.ndarray) -> np.ndarray:
-    """Positions of all samples, the positive ones repeated in turn until both classes are equally frequent."""
-    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    return np.concatenate([negative, np.resize(positive, max(len(negative), len(positive)))])
+def balanced(labels: np.ndarray) -> np.ndarray:
+    """Positions of all samples of classes 0 and 1, the rarer ones repeated in turn until both are equally frequent."""
+    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
+    most = max(map(len, classes))
+    return np.concatenate([np.resize(members, most) for members in classes if len(members)])
 
 
 def number(name: str) -> int:

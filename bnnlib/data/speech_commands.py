@@ -8,7 +8,6 @@ Three layouts hold the same thing:
 - **archive**: the official ``speech_commands_v0.02.tar.gz``.
 """
 
-import csv
 import hashlib
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bnnlib.data import cache, sources
-from bnnlib.data.recordings import MANIFEST, Recordings
+from bnnlib.data.recordings import MANIFEST, Recordings, fingerprint, manifest
 
 __all__ = ["COMMANDS", "NOISE", "PACK_WORDS", "SPLITS", "Clip", "Corpus", "open_corpus", "split_of"]
 
@@ -124,13 +123,8 @@ def _opened(place: Path) -> Corpus | None:
 
 
 def _pack(place: Path) -> Corpus:
-    with (place / MANIFEST).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = {"path", "word", "speaker", "split", "sha256", "tar"}
-    if not rows or not columns <= set(rows[0]):
-        raise sources.DataCorrupt(f"{place / MANIFEST} must have a row a clip and the columns {sorted(columns)}")
     files, clips, noises = {}, [], []
-    for row in rows:
+    for row in manifest(place, {"path", "word", "speaker", "split", "sha256", "tar"}):
         stem = row["path"].rsplit(".", 1)[0]
         files[stem] = (row["tar"] + "/" + row["path"], row["sha256"])
         if row["word"] == NOISE:
@@ -141,8 +135,8 @@ def _pack(place: Path) -> Corpus:
             raise sources.DataCorrupt(f"{place / MANIFEST} contradicts the official split: {row['path']} is {clip}")
         clips.append(clip)
     _check_lists(clips, _lists(place))
-    digest = hashlib.sha256("".join(sorted(digest for _, digest in files.values())).encode()).hexdigest()
-    return Corpus("pack", place, digest, files, tuple(sorted(clips)), tuple(sorted(noises)))
+    digests = fingerprint(digest for _, digest in files.values())
+    return Corpus("pack", place, digests, files, tuple(sorted(clips)), tuple(sorted(noises)))
 
 
 def _folder(place: Path) -> Corpus:

@@ -8,14 +8,13 @@ Interspeech 2021, arXiv:2104.01378. Its authors allow free use, commercial and n
   ``spk2gender`` and ``spk2age``.
 """
 
-import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from bnnlib.data import sources
-from bnnlib.data.recordings import MANIFEST, Recordings
+from bnnlib.data.recordings import MANIFEST, Recordings, fingerprint, manifest
 
 __all__ = ["ADULT", "NAME", "Corpus", "Utterance", "open_corpus"]
 
@@ -77,18 +76,13 @@ def open_corpus(root: Path | None = None) -> Corpus:
 
 
 def _pack(place: Path) -> Corpus:
-    with (place / MANIFEST).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = {"path", "speaker", "gender", "age", "split", "sha256", "tar"}
-    if not rows or not columns <= set(rows[0]):
-        raise sources.DataCorrupt(f"{place / MANIFEST} must have a row a clip and the columns {sorted(columns)}")
     files, utterances = {}, []
-    for row in rows:
+    for row in manifest(place, {"path", "speaker", "gender", "age", "split", "sha256", "tar"}):
         stem = row["path"].rsplit(".", 1)[0]
         files[stem] = (row["tar"] + "/" + row["path"], row["sha256"])
         utterances.append(_utterance(stem, row["speaker"], row["gender"], row["age"], row["split"], place / MANIFEST))
-    digest = hashlib.sha256("".join(sorted(digest for _, digest in files.values())).encode()).hexdigest()
-    return _checked(Corpus("pack", place, digest, files, tuple(sorted(utterances))))
+    digests = fingerprint(digest for _, digest in files.values())
+    return _checked(Corpus("pack", place, digests, files, tuple(sorted(utterances))))
 
 
 def _folder(place: Path) -> Corpus:

@@ -113,7 +113,11 @@ class BinaryBiometrics(nn.Module):
             least = int(lengths.min()) if lengths.numel() else 0
             raise ValueError(f"a recording needs at least {LEAST_FRAMES} frames, received one of {least}")
         ended = int(lengths.min()) < x.shape[2]
-        x = torch.nan_to_num(x) if ended else x
+        if ended:
+            inside = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
+            if not torch.equal(x.isfinite(), inside[:, None].expand_as(x)):
+                raise ValueError("NaN must stand behind a recording's end in all bands, and nowhere else")
+            x = torch.nan_to_num(x)
         for layer, conv in enumerate(self.convs):
             x = self.norms[layer](self.biases[layer](conv(x)) / self._size(conv))
             lengths = lengths - conv.kernel_size[0] + 1

@@ -2,7 +2,9 @@
 
 What was settled before the test speakers were looked at: features, augmentation and epochs by validation on held-out
 training speakers; learning rates by the grid below; whose label and pitch contradict each other by a rule on pitch
-alone, :data:`RULE`. The primary figure is the cross-validation over all adults, the official split the second.
+alone, :data:`RULE`. Two things came from where test speakers had been seen: the pack's provenance names the speakers
+(a model's errors raised the suspicion), and a prototype's training, from which ours began. The primary figure is the
+cross-validation over all adults, the official split the second.
 """
 
 from bnnlib.data.speech import FOLDS

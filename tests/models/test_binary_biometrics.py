@@ -110,6 +110,11 @@ def test_what_the_network_refuses():
     model = models.BinaryBiometrics(METHOD)
     with pytest.raises(ValueError, match="at least 57 frames, received one of 56"):
         model(recordings([80, 56]))
+    for band, frame in ((0, 20), (7, 20), (7, 75)):
+        damaged = recordings([80, 70])
+        damaged[1, band, frame] = torch.nan if frame < 70 else 1.0
+        with pytest.raises(ValueError, match="NaN must stand behind a recording's end in all bands"):
+            model(damaged)
     with pytest.raises(ValueError, match=r"input must have shape \(N, 64, t\), received \(1, 40, 80\)"):
         model(torch.zeros(1, 40, 80))
     with pytest.raises(ValueError, match="this one is the float twin"):
