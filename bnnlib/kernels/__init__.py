@@ -11,6 +11,7 @@ weights, once          :func:`prepack`, :func:`prepack_filters`
 products               :func:`matmul`, :func:`sign_matmul` (packs in the call), :func:`matmul_threshold` (bits to bits)
 convolutions           :func:`conv2d`, :func:`conv1d`, :func:`conv2d_threshold`, :func:`conv1d_threshold`
 arrays for ``out``     :func:`empty`
+8 bits times signs     :func:`int8_matmul`, :func:`int8_matmul_threshold` (int8 to bits)
 codes of 2 to 8 bits   :func:`pack_codes`, :func:`matmul_codes`
 to compare with        :func:`naive_matmul`, :func:`loop_matmul`, ``reference`` (the same functions in plain NumPy)
 =====================  =============================================================================================
@@ -30,6 +31,8 @@ from bnnlib.kernels.packing import pack, pack_images, unpack, unpack_images
 from bnnlib.kernels.panels import Panels, prepack
 from bnnlib.kernels.products import (
     Codes,
+    int8_matmul,
+    int8_matmul_threshold,
     loop_matmul,
     matmul,
     matmul_codes,
@@ -41,7 +44,7 @@ from bnnlib.kernels.products import (
 
 __all__ = [
     "MAX_COLUMNS", "Codes", "Filters", "Panels", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "empty",
-    "info", "instruction_set", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack",
-    "pack_codes", "pack_images", "prepack", "prepack_filters", "reference", "sign_matmul", "unpack", "unpack_images",
-    "words_per_row",
+    "info", "instruction_set", "int8_matmul", "int8_matmul_threshold", "loop_matmul", "matmul", "matmul_codes",
+    "matmul_threshold", "naive_matmul", "pack", "pack_codes", "pack_images", "prepack", "prepack_filters", "reference",
+    "sign_matmul", "unpack", "unpack_images", "words_per_row",
 ]  # fmt: skip

@@ -45,6 +45,8 @@ cdef extern from "bits.h":
     void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride, uint32_t *panels) nogil
     int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride, const uint32_t *panels, size_t m,
                     size_t n, size_t columns, const bits_thresholds *compare, void *out, int threads) nogil
+    int bits_matmul_i8(const bits_kernels *kernels, const int8_t *a, size_t a_stride, const uint32_t *panels, size_t m,
+                       size_t n, size_t columns, const bits_thresholds *compare, void *out, int threads) nogil
     int bits_matmul_planes(const bits_kernels *kernels, const uint64_t *a, const bits_planes *a_planes,
                            const uint32_t *panels, const bits_planes *b_planes, size_t m, size_t n, size_t columns,
                            int32_t *out, int threads) nogil
@@ -312,6 +314,43 @@ def matmul_threshold(const uint64_t[:, :] a not None, const uint32_t[::1] panels
         failed = bits_matmul(chosen, &a[0, 0], a.strides[0] // 8, &panels[0], m, n, columns, &compare, &out[0, 0], threads)
     if failed:
         raise MemoryError(f"no memory for the thresholds of {n} outputs")
+
+
+def matmul_i8(const int8_t[:, :] a not None, const uint32_t[::1] panels not None, int32_t[:, ::1] out not None,
+              int threads):
+    cdef size_t m = out.shape[0], n = out.shape[1], columns = a.shape[1]
+    cdef int failed
+    expect("rows of a", a.shape[0], m)
+    expect_rows_in_place("a", m, columns, a.strides[0], a.strides[1], 1, False)
+    expect_panels(panels, 1, n, bits_words(columns))
+    if m and n:
+        with nogil:
+            failed = bits_matmul_i8(chosen, &a[0, 0] if columns else NULL, a.strides[0], &panels[0] if columns else NULL, m,
+                                    n, columns, NULL, &out[0, 0], threads)
+        if failed:
+            raise MemoryError(f"no memory for {columns} columns")
+
+
+def matmul_i8_threshold(const int8_t[:, :] a not None, const uint32_t[::1] panels not None,
+                        const int32_t[::1] thresholds not None, const uint8_t[::1] flips not None,
+                        uint64_t[:, ::1] out not None, int threads):
+    cdef size_t m = out.shape[0], n = thresholds.shape[0], columns = a.shape[1]
+    cdef bits_thresholds compare
+    cdef int failed
+    expect("rows of a", a.shape[0], m)
+    expect_rows_in_place("a", m, columns, a.strides[0], a.strides[1], 1, False)
+    expect_panels(panels, 1, n, bits_words(columns))
+    expect("flips", flips.shape[0], n)
+    expect("words in a row of out", out.shape[1], bits_words(n))
+    if m == 0 or n == 0:
+        return
+    compare.thresholds = &thresholds[0]
+    compare.flips = &flips[0]
+    with nogil:
+        failed = bits_matmul_i8(chosen, &a[0, 0] if columns else NULL, a.strides[0], &panels[0] if columns else NULL, m, n,
+                                columns, &compare, &out[0, 0], threads)
+    if failed:
+        raise MemoryError(f"no memory for {columns} columns")
 
 
 def matmul_planes(const uint64_t[:, :, ::1] a not None, const int32_t[::1] a_weights not None,

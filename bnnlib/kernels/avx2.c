@@ -51,6 +51,29 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
 #include "loops.h"
 #include "strip.h"
 
+#define OUTPUTS 8
+#define ROWS 2
+#define STEPS 128 /* of pairs of products, from -256 to 254 */
+
+typedef __m256i minus_vec, four_vec, sums_vec;
+
+static inline minus_vec load_minus(const uint8_t *p) { return _mm256_load_si256((const __m256i *)p); }
+static inline four_vec broadcast_four(uint32_t v) { return _mm256_set1_epi32((int)v); }
+static inline sums_vec no_sums(void) { return _mm256_setzero_si256(); }
+
+static inline sums_vec add_products(sums_vec sums, minus_vec minus, four_vec four)
+{
+    return _mm256_add_epi16(sums, _mm256_maddubs_epi16(minus, four));
+}
+
+static inline void total(sums_vec sums, uint32_t *counts)
+{
+    const __m256i pairs = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+    _mm256_store_si256((__m256i *)counts, _mm256_add_epi32(_mm256_load_si256((const __m256i *)counts), pairs));
+}
+
+#include "int8.h"
+
 static inline uint64_t word_f32(const float *x, size_t *nans)
 {
     uint64_t word = 0, undefined = 0;
@@ -96,4 +119,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_avx2 = {"avx2", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, loops};
+                                    strip, strip_i8, loops};

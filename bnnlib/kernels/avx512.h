@@ -76,3 +76,27 @@ static inline uint64_t word_bool(const uint8_t *x)
 }
 
 #include "packing.h"
+
+/* int8 values against signs, see int8.h. */
+#define OUTPUTS 16
+#define ROWS 4
+#define STEPS 128 /* of pairs of products, from -256 to 254 */
+
+typedef __m512i minus_vec, four_vec, sums_vec;
+
+static inline minus_vec load_minus(const uint8_t *p) { return _mm512_load_si512(p); }
+static inline four_vec broadcast_four(uint32_t v) { return _mm512_set1_epi32((int)v); }
+static inline sums_vec no_sums(void) { return _mm512_setzero_si512(); }
+
+static inline sums_vec add_products(sums_vec sums, minus_vec minus, four_vec four)
+{
+    return _mm512_add_epi16(sums, _mm512_maddubs_epi16(minus, four));
+}
+
+static inline void total(sums_vec sums, uint32_t *counts)
+{
+    const __m512i pairs = _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
+    _mm512_store_si512(counts, _mm512_add_epi32(_mm512_load_si512(counts), pairs));
+}
+
+#include "int8.h"

@@ -4,12 +4,13 @@
  * Bits past the last column of a row are 0 in every packed matrix, so that they cancel in an xor.
  *
  * The files, from the top down:
- *   matmul.c, convolution.c, planes.c   blocking, the same for every processor; parallel.c divides it among threads
+ *   matmul.c, convolution.c, planes.c,  blocking, the same for every processor; parallel.c divides it among threads
+ *   int8.c
  *   bits_kernels (below)                what an instruction set provides: packing, and the product of many rows with one
  *                                       panel (strip)
  *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set
  *   strip.h, carry_save.h, epilogue.h,  what those files share
- *   packing.h, loops.h
+ *   packing.h, loops.h, int8.h
  *   reference.c                         the same functions by their definitions, which all others equal
  *
  * All strips read weights in panels: BITS_PANEL rows of a packed matrix side by side, with the 32-bit halves of their words
@@ -46,6 +47,13 @@ typedef struct {
     size_t stride, runs, length;
     const size_t *offsets;
 } bits_rows;
+
+/* Rows of int8 values, `stride` values apart, and the sum of each. */
+typedef struct {
+    const int8_t *first;
+    size_t stride, columns;
+    const int32_t *sums;
+} bits_values;
 
 /* The epilogue of a strip, from counts to results: value = base - 2 * popcount, for `width` columns of the panel. */
 typedef struct {
@@ -85,6 +93,10 @@ typedef struct {
     /* The product of m rows with one panel. */
     void (*strip)(const bits_rows *a, size_t m, const uint32_t *panel, const bits_epilogue *epilogue);
 
+    /* The product of m rows of int8 values with one panel, of bytes that are 1 where a weight is -1: for each four columns,
+     * four bytes for each row of the panel. The epilogue's base is the sum of a row's values. */
+    void (*strip_i8)(const bits_values *a, size_t m, const uint8_t *minus, const bits_epilogue *epilogue);
+
     /* The whole product by three plain loops over words, with neither blocks nor panels: a baseline. b is row-major. */
     void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
 } bits_kernels;
@@ -115,6 +127,11 @@ typedef struct {
  * bits_words(n) to a row. Returns 0, or -1 if there is no memory (for thresholds only); out is then untouched. */
 int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride, const uint32_t *panels, size_t m, size_t n,
                 size_t columns, const bits_thresholds *compare, void *out, int threads);
+
+/* out[m, n] = sum over k of a[m, k] * b[n, k] for int8 values a, `a_stride` to a row, and signs b in panels; `columns` at most
+ * 2^24 - 1. The rest as for bits_matmul, but there may be no memory without thresholds too; out is then incomplete. */
+int bits_matmul_i8(const bits_kernels *kernels, const int8_t *a, size_t a_stride, const uint32_t *panels, size_t m, size_t n,
+                   size_t columns, const bits_thresholds *compare, void *out, int threads);
 
 /* The product of integer codes kept in bit planes: code = sum over p of weight[p] * bit[p]. Plane p of the m rows of a
  * starts at a + p * m * bits_words(columns); b has its planes in panels, one after the other. Returns 0, or -1 if there
@@ -168,6 +185,8 @@ int bits_port_instructions(int kind, size_t n);
 /* The definitions, one loop for each index, which all others equal. b and the filters are row-major. */
 void bits_reference_pack(const float *x, size_t rows, size_t columns, uint64_t *out);
 void bits_reference_matmul(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
+void bits_reference_matmul_i8(const int8_t *a, size_t a_stride, const uint64_t *b, size_t m, size_t n, size_t columns,
+                              int32_t *out);
 void bits_reference_planes(const uint64_t *a, const bits_planes *a_planes, const uint64_t *b, const bits_planes *b_planes,
                            size_t m, size_t n, size_t columns, int32_t *out);
 void bits_reference_convolve(const bits_convolution *c, const uint64_t *x, const uint64_t *filters, int32_t *out);

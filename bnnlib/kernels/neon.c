@@ -44,6 +44,35 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
 #include "loops.h"
 #include "strip.h"
 
+#define OUTPUTS 4
+#define ROWS 1
+#define STEPS 256 /* of products of at most 128 */
+
+typedef int8x16_t minus_vec;
+typedef int8x8_t four_vec;
+typedef struct {
+    int16x8_t low, high; /* two outputs each */
+} sums_vec;
+
+static inline minus_vec load_minus(const uint8_t *p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+static inline four_vec broadcast_four(uint32_t v) { return vreinterpret_s8_u32(vdup_n_u32(v)); }
+static inline sums_vec no_sums(void) { return (sums_vec){vdupq_n_s16(0), vdupq_n_s16(0)}; }
+
+static inline sums_vec add_products(sums_vec sums, minus_vec minus, four_vec four)
+{
+    sums.low = vmlal_s8(sums.low, vget_low_s8(minus), four);
+    sums.high = vmlal_s8(sums.high, vget_high_s8(minus), four);
+    return sums;
+}
+
+static inline void total(sums_vec sums, uint32_t *counts)
+{
+    const int32x4_t totals = vpaddq_s32(vpaddlq_s16(sums.low), vpaddlq_s16(sums.high));
+    vst1q_u32(counts, vaddq_u32(vld1q_u32(counts), vreinterpretq_u32_s32(totals)));
+}
+
+#include "int8.h"
+
 /* Eight lanes of ones or zeros, each masked to its own bit, add up to a byte. */
 static inline uint64_t eight(uint16x8_t lanes)
 {
@@ -95,4 +124,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_neon = {"neon", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, loops};
+                                    strip, strip_i8, loops};

@@ -16,6 +16,7 @@ from bnnlib.kernels.checks import (
     check_thresholds,
     check_whole,
     describe,
+    rows_in_place,
     words_per_row,
 )  # fmt: skip
 from bnnlib.kernels.memory import new
@@ -23,7 +24,8 @@ from bnnlib.kernels.packing import pack
 from bnnlib.kernels.panels import HoldsPanels, Panels, prepack, to_panels
 
 __all__ = [
-    "Codes", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold", "naive_matmul", "pack_codes", "sign_matmul",
+    "Codes", "int8_matmul", "int8_matmul_threshold", "loop_matmul", "matmul", "matmul_codes", "matmul_threshold",
+    "naive_matmul", "pack_codes", "sign_matmul",
 ]  # fmt: skip
 
 
@@ -70,6 +72,63 @@ def _multiply(a, b, columns, out, threads, operands) -> np.ndarray:
     out = check_out(out, (a.shape[0], b.rows), INT32, operands)
     _kernels.matmul(a, b.values, columns, out, check_threads(threads, out.size * columns))
     return out
+
+
+def int8_matmul(
+    x: np.ndarray, b: np.ndarray | Panels, *, out: np.ndarray | None = None, threads: int = 1
+) -> np.ndarray:
+    """The product X Bᵀ of whole numbers with signs, by additions and subtractions alone: a binary layer whose inputs
+    have 8 bits, such as the first one.
+
+    Args:
+        x: int8, shape (M, K). Rows may overlap, so that a 1-D convolution of length k is such a product: for a signal
+            (L, C) the rows are ``sliding_window_view(signal.reshape(-1), k * C)[::C]`` (of numpy.lib.stride_tricks).
+        b: uint64, shape (N, ceil(K / 64)), from :func:`pack`; or its :class:`Panels`.
+        out, threads: as for :func:`matmul`.
+
+    Returns:
+        int32, shape (M, N), exact.
+
+    Raises:
+        TypeError, ValueError: as :func:`matmul`; K is above 2^24 - 1, so that sums may not fit int32.
+    """
+    rows, panels = _int8_operands(x, b)
+    out = check_out(out, (rows.shape[0], panels.rows), INT32, {"x": x, "b": b})
+    _kernels.matmul_i8(rows, panels.values, out, check_threads(threads, out.size * rows.shape[1]))
+    return out
+
+
+def int8_matmul_threshold(
+    x: np.ndarray,
+    b: np.ndarray | Panels,
+    thresholds: np.ndarray,
+    flips: np.ndarray | None = None,
+    *,
+    out: np.ndarray | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """:func:`int8_matmul` with the epilogue of :func:`matmul_threshold`: 8 bits in, one bit out.
+
+    Returns:
+        uint64, shape (M, ceil(N / 64)): bit n of a row is 1 where the sum is ``>= thresholds[n]``, inverted by flips.
+    """
+    rows, panels = _int8_operands(x, b)
+    compare = check_thresholds(thresholds, flips, panels.rows)
+    operands = {"x": x, "b": b, "thresholds": thresholds, "flips": flips}
+    out = check_out(out, (rows.shape[0], words_per_row(panels.rows)), UINT64, operands)
+    threads = check_threads(threads, rows.shape[0] * panels.rows * rows.shape[1])
+    _kernels.matmul_i8_threshold(rows, panels.values, *compare, out, threads)
+    return out
+
+
+def _int8_operands(x: np.ndarray, b: np.ndarray | Panels) -> tuple[np.ndarray, Panels]:
+    if not isinstance(x, np.ndarray) or x.dtype != np.int8:
+        raise TypeError(f"x must be an int8 array, received {describe(x)}")
+    if x.ndim != 2:
+        raise ValueError(f"x must be a matrix (M, K), received shape {x.shape}")
+    if x.shape[1] > MAX_COLUMNS // 128:
+        raise ValueError(f"sums of {x.shape[1]} values of up to 128 may not fit int32; split the columns")
+    return rows_in_place(x), _as_panels(b, x.shape[1])
 
 
 def matmul_threshold(

@@ -27,6 +27,18 @@ void bits_reference_matmul(const uint64_t *a, const uint64_t *b, size_t m, size_
         }
 }
 
+void bits_reference_matmul_i8(const int8_t *a, size_t a_stride, const uint64_t *b, size_t m, size_t n, size_t columns,
+                              int32_t *out)
+{
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            int64_t sum = 0;
+            for (size_t k = 0; k < columns; k++)
+                sum += a[i * a_stride + k] * sign(b + j * bits_words(columns), k);
+            out[i * n + j] = (int32_t)sum;
+        }
+}
+
 void bits_reference_planes(const uint64_t *a, const bits_planes *a_planes, const uint64_t *b, const bits_planes *b_planes,
                            size_t m, size_t n, size_t columns, int32_t *out)
 {

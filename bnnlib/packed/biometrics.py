@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from bnnlib import kernels
 from bnnlib.files import replaced
@@ -86,8 +87,8 @@ class SignNetwork:
         object.__setattr__(self, "weights", tuple(np.asarray(w, np.int8) for w in self.weights))
         object.__setattr__(self, "biases", tuple(np.asarray(b, np.int8) for b in self.biases))
         first, *inner, last = map(np.ascontiguousarray, self.weights)
-        object.__setattr__(self, "_first", kernels.prepack_filters(first))
-        object.__setattr__(self, "_totals", first.sum(axis=(1, 2), dtype=np.int32))
+        frame_by_frame = kernels.pack(np.ascontiguousarray(first.transpose(0, 2, 1)).reshape(len(first), -1))
+        object.__setattr__(self, "_first", kernels.prepack(frame_by_frame, first[0].size))
         object.__setattr__(self, "_filters", tuple(map(kernels.prepack_filters, inner)))
         object.__setattr__(self, "_last", kernels.pack(last))
 
@@ -139,31 +140,20 @@ class SignNetwork:
         """
         features = _checked(features)
         if features.dtype == np.int8:
-            above = self._sums_of_codes(features) > -FRACTION * self.biases[0].astype(np.int32)
+            channels, length = SHAPES[0][1:]
+            frames = np.ascontiguousarray(features.T).reshape(-1)
+            patches = sliding_window_view(frames, channels * length)[::channels]  # (t - 8, 576), rows overlap
+            bits = kernels.int8_matmul_threshold(patches, self._first, 1 - FRACTION * self.biases[0].astype(np.int32))
         else:
-            patches = np.lib.stride_tricks.sliding_window_view(features, 9, axis=1)  # (64, t - 8, 9)
-            above = np.einsum("ctk,ock->to", patches, self.weights[0], optimize=True) > -self.biases[0].astype(float)
-        bits = kernels.pack(above)
+            patches = sliding_window_view(features, 9, axis=1)  # (64, t - 8, 9)
+            sums = np.einsum("ctk,ock->to", patches, self.weights[0], optimize=True)
+            bits = kernels.pack(sums > -self.biases[0].astype(float))
         for filters, bias in zip(self._filters, self.biases[1:3], strict=True):
             # sums of 1,152 signs are even: sum + bias > 0 where sum >= 0 (bias 1) or 2 (bias -1)
             thresholds = (1 - bias).astype(np.int32)
             bits = kernels.conv1d_threshold(_or_of_pairs(bits)[None], filters, thresholds)[0]
         somewhere = np.bitwise_or.reduce(bits, axis=0)[None]
         return int(kernels.matmul(somewhere, self._last, 128)[0, 0]) + int(self.biases[3][0])
-
-    def _sums_of_codes(self, codes: np.ndarray) -> np.ndarray:
-        """The first layer's sums, int32 of shape (t - 8, 128): additions and subtractions, by planes of bits.
-
-        In two's complement a code is the sum of its bits times 1, 2 ... 64 and -128. With a sign for each bit, bit =
-        (sign + 1) / 2, a sum of codes is half of the planes' sums so weighted, less half of the sum of the weights.
-        """
-        frames = np.ascontiguousarray(codes.T)  # (t, 64): in each plane a frame is one word
-        planes = np.stack([kernels.pack((frames >> plane & 1).view(np.bool_)) for plane in range(8)])
-        of_plane = kernels.conv1d(planes, self._first)
-        total = of_plane[0] - 128 * of_plane[7] - self._totals
-        for plane in range(1, 7):
-            total += of_plane[plane] << plane
-        return total >> 1
 
     def predict(self, features: np.ndarray) -> int:
         """The class, 0 or 1."""
@@ -175,7 +165,7 @@ class SignNetwork:
         whole = x.dtype == np.int8
         x, scale = (x.astype(np.int64), FRACTION) if whole else (x, 1)
         for layer, (weight, bias) in enumerate(zip(self.weights[:3], self.biases[:3], strict=True)):
-            patches = np.lib.stride_tricks.sliding_window_view(x, 9, axis=1)
+            patches = sliding_window_view(x, 9, axis=1)
             sums = np.einsum("ctk,ock->ot", patches, weight.astype(np.int64)) + scale * bias[:, None].astype(np.int64)
             if layer < 2:
                 pairs = np.pad(sums, ((0, 0), (0, sums.shape[1] % 2)), mode="edge")

@@ -154,6 +154,31 @@ static int products(const bits_kernels *kernels, size_t m, size_t n, size_t colu
     return bad;
 }
 
+static int values(const bits_kernels *kernels, size_t m, size_t n, size_t columns, int threads)
+{
+    const size_t words = bits_words(columns), stride = 1 + below(columns + 40); /* rows may overlap */
+    const size_t size = m ? (m - 1) * stride + columns : 0, lowest = below(2);
+    int8_t *a = buffer(size);
+    for (size_t i = 0; i < size; i++)
+        a[i] = lowest ? -128 : (int8_t)((int)below(256) - 128);
+    uint64_t *b = random_rows(n, columns);
+    uint32_t *panels = panels_of(b, 1, n, words);
+    int32_t *expected = buffer(m * n * 4), *out = buffer(m * n * 4);
+    bits_thresholds compare = random_thresholds(n, columns);
+    uint64_t *expected_bits = buffer(m * bits_words(n) * 8), *out_bits = buffer(m * bits_words(n) * 8);
+    bits_reference_matmul_i8(a, stride, b, m, n, columns, expected);
+    bits_reference_compare(expected, m, n, &compare, expected_bits);
+    int bad = 0;
+    if (REFUSING_EACH_ALLOCATION(bits_matmul_i8(kernels, a, stride, panels, m, n, columns, NULL, out, threads))
+        || memcmp(out, expected, m * n * 4))
+        bad = failed(kernels, "matmul of int8", m, n, columns);
+    if (REFUSING_EACH_ALLOCATION(bits_matmul_i8(kernels, a, stride, panels, m, n, columns, &compare, out_bits, threads))
+        || memcmp(out_bits, expected_bits, m * bits_words(n) * 8))
+        bad = failed(kernels, "matmul of int8 with thresholds", m, n, columns);
+    free(a), free(b), free(panels), free(expected), free(out), free(expected_bits), free(out_bits), forget(&compare);
+    return bad;
+}
+
 static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t columns, int threads)
 {
     static const int32_t is_signed[] = {1, -2}, is_unsigned[] = {1, 2, 4};
@@ -279,6 +304,7 @@ int main(int argc, char **argv)
             const size_t m = large ? 1100 : below(40), n = large ? 512 : below(100);
             const size_t columns = s % 20 == 19 ? 0 : 1 + below(large ? 70 : s % 10 ? 700 : 9000);
             if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
+                || values(sets[i], below(40), below(100), columns, threads)
                 || convolution(sets[i], large, threads) || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
         }

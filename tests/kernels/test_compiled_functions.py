@@ -37,6 +37,9 @@ FITTING = {
     "matmul_loops": [zeros((3, 2), WORDS), zeros((64, 2), WORDS), 128, zeros((3, 64), INT32)],
     "matmul_threshold": [zeros((3, 2), WORDS), panels(1, 64, 2), 128, zeros(64, INT32), zeros(64, FLIPS),
                          zeros((3, 1), WORDS), 1],
+    "matmul_i8": [zeros((3, 128), np.int8), panels(1, 64, 2), zeros((3, 64), INT32), 1],
+    "matmul_i8_threshold": [zeros((3, 128), np.int8), panels(1, 64, 2), zeros(64, INT32), zeros(64, FLIPS),
+                            zeros((3, 1), WORDS), 1],
     "matmul_planes": [zeros((2, 3, 2), WORDS), zeros(2, INT32), zeros(3, INT32), panels(4, 64, 2), zeros(4, INT32),
                       zeros(64, INT32), 128, zeros((3, 64), INT32), 1],
     "convolve": [X, SHAPE, FILTERS, TAP_SUMS, None, None, zeros((2, 4, 4, 128), INT32), 1],
@@ -83,7 +86,7 @@ def test_nothing_in_the_place_of_an_array_is_refused(name, place):
         compiled(name)(*arguments)
 
 
-@pytest.mark.parametrize("name", ["matmul", "matmul_threshold", "matmul_planes", "convolve", "to_panels"])
+@pytest.mark.parametrize("name", ["matmul", "matmul_threshold", "matmul_i8", "matmul_i8_threshold", "matmul_planes", "convolve", "to_panels"])
 def test_panels_off_a_cache_line_are_refused(name):
     """Their loads are aligned, and would end the process."""
     arguments = list(FITTING[name])

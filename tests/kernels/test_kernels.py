@@ -234,6 +234,50 @@ def test_threads_do_not_change_a_product(threads, isa):
 
 
 @pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_int8_times_signs_equals_the_integer_product(m, n, k, isa):
+    rng = np.random.default_rng(14)
+    b = signs((n, k), 3)
+    thresholds, flips = rng.integers(-900, 900, n).astype(np.int32), rng.integers(0, 2, n).astype(bool)
+    for x in (rng.integers(-128, 128, (m, k)).astype(np.int8), np.full((m, k), -128, np.int8)):
+        expected = x.astype(np.int64) @ b.astype(np.int64).T
+        with kernels.instruction_set(isa):
+            product = kernels.int8_matmul(x, kernels.pack(b))
+            threaded = kernels.int8_matmul(x, kernels.prepack(kernels.pack(b), k), threads=3)
+            bits = kernels.int8_matmul_threshold(x, kernels.pack(b), thresholds, flips)
+        assert product.dtype == np.int32
+        np.testing.assert_array_equal(product, expected)
+        np.testing.assert_array_equal(threaded, expected)
+        np.testing.assert_array_equal(bits, reference.compare(expected.astype(np.int32), thresholds, flips))
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_overlapping_rows_of_int8_are_a_convolution(isa):
+    rng = np.random.default_rng(15)
+    signal, weights = rng.integers(-128, 128, (50, 6)).astype(np.int8), signs((40, 9, 6), 4)
+    rows = np.lib.stride_tricks.sliding_window_view(signal.reshape(-1), 54)[::6]
+    with kernels.instruction_set(isa):
+        product = kernels.int8_matmul(rows, kernels.pack(weights.reshape(40, 54)))
+    expected = [[(signal[t : t + 9].astype(int) * w).sum() for w in weights.astype(int)] for t in range(42)]
+    np.testing.assert_array_equal(product, expected)
+
+
+def test_what_is_no_int8_matrix_or_does_not_fit_is_refused():
+    b = kernels.pack(signs((4, 70)))
+    for x, error, message in (
+        (np.zeros((2, 70)), TypeError, "x must be an int8 array, received float64"),
+        (np.zeros(70, np.int8), ValueError, r"x must be a matrix \(M, K\), received shape \(70,\)"),
+        (np.zeros((2, 130), np.int8), ValueError, "for 130 columns"),
+        (np.broadcast_to(np.int8(1), (1, 2**24)), ValueError, "may not fit int32"),
+    ):
+        with pytest.raises(error, match=message):
+            kernels.int8_matmul(x, b)
+    with pytest.raises(ValueError, match="out shares memory with x"):
+        memory = np.zeros(1024, np.int8)
+        kernels.int8_matmul(memory[:140].reshape(2, 70), b, out=memory[:32].view(np.int32).reshape(2, 4))
+
+
+@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(
     ("bits_a", "signed_a", "bits_b", "signed_b"), [(2, False, 2, True), (1, False, 3, True), (4, True, 8, False)]
 )
