@@ -385,6 +385,23 @@ def bench_packing(
     _measure_and_store(partial(bench.measure_packing, rounds=rounds, progress=show), "packing", results)
 
 
+@bench_app.command("biometrics")
+def bench_biometrics(
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
+    results: Results = None,
+) -> None:
+    """Times the all-binary network on utterances of 1, 2 and 4 seconds against PyTorch's float32, features given."""
+    from bnnlib import bench
+
+    def measure():
+        table = bench.measure_biometrics(rounds=rounds).assign(threads=1)
+        for row in table.itertuples():
+            console.print(f"{row.seconds} s  {row.contender:<14} {row.ms:7.3f} ms  {row.ratio:6.3f} x", highlight=False)
+        return table
+
+    _measure_and_store(measure, "biometrics", results)
+
+
 def _tell_once():
     """Says which contender is left out and why, once for each reason."""
     told = set()

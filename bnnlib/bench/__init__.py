@@ -1,5 +1,6 @@
 """Side-by-side benchmarks: contenders take turns in one run, and their medians are compared."""
 
+from bnnlib.bench.biometrics import measure_biometrics
 from bnnlib.bench.convolutions import measure_convolutions
 from bnnlib.bench.packing import measure_packing
 from bnnlib.bench.products import measure_products
@@ -8,5 +9,6 @@ from bnnlib.bench.tables import store, stored
 from bnnlib.bench.timing import side_by_side
 
 __all__ = [
-    "measure_convolutions", "measure_packing", "measure_products", "measure_steps", "side_by_side", "store", "stored",
+    "measure_biometrics", "measure_convolutions", "measure_packing", "measure_products", "measure_steps",
+    "side_by_side", "store", "stored",
 ]  # fmt: skip

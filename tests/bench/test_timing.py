@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from bnnlib.bench import measure_steps, side_by_side
+from bnnlib.bench import measure_biometrics, measure_steps, side_by_side
 
 
 def test_contenders_take_turns_and_the_ratio_is_to_the_first():
@@ -63,3 +63,13 @@ def test_steps_are_measured_for_every_method_and_differ_from_zero():
     assert set(table["what"]) == {"training", "inference"}
     assert (table["ms"] > 0).all()
     assert (table.loc[table["method"] == "float", "ratio"] == 1).all()
+
+
+def test_the_all_binary_network_is_timed_beside_pytorchs_which_gives_the_same_score():
+    table = measure_biometrics([0.6, 1], rounds=3)  # asserts equal scores
+    assert table[["seconds", "contender"]].to_numpy().tolist() == [
+        [length, contender] for length in (0.6, 1) for contender in ("torch float32", "bnnlib")
+    ]
+    # one second: 92 frames after the first convolution, 38 after the second, 11 after the third
+    macs = 92 * 128 * 64 * 9 + (38 + 11) * 128 * 128 * 9 + 128
+    assert table["gmacs"].iloc[3] == pytest.approx(macs / table["ms"].iloc[3] / 1e6, rel=1e-3)
