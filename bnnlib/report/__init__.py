@@ -15,7 +15,13 @@ from bnnlib.report.plots import (
     style,
 )
 from bnnlib.report.provenance import measured_line, provenance_line
-from bnnlib.report.resampling import compare_means, compare_spread, detectable_ratio, resampled_differences
+from bnnlib.report.resampling import (
+    compare_means,
+    compare_spread,
+    detectable_ratio,
+    resampled_accuracy,
+    resampled_differences,
+)
 from bnnlib.report.schematics import block_orders, image_road, latent_weight, word_of_signs
 from bnnlib.report.statistics import half_width, paired_difference, paired_tests, summarise
 
@@ -24,5 +30,5 @@ __all__ = [
     "compare_spread", "confusion", "confusion_heatmap", "count_interval", "curves", "det_curve", "detectable_ratio",
     "events", "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight", "measured_line",
     "methods_plot", "methods_table", "operating_point", "paired_difference", "paired_tests", "panels", "points_by_arm",
-    "provenance_line", "resampled_differences", "style", "summarise", "word_of_signs",
+    "provenance_line", "resampled_accuracy", "resampled_differences", "style", "summarise", "word_of_signs",
 ]  # fmt: skip

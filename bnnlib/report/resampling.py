@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-__all__ = ["compare_means", "compare_spread", "detectable_ratio", "resampled_differences"]
+__all__ = ["compare_means", "compare_spread", "detectable_ratio", "resampled_accuracy", "resampled_differences"]
 
 DRAWS = 10_000
 LEVEL = 0.05
@@ -40,14 +40,32 @@ def resampled_differences(
             "one and other need the same shape (seeds, samples) and groups the shape (samples,), received "
             f"{one.shape}, {other.shape} and {groups.shape}"
         )
+    return _resampled(one.astype(float) - other, groups, draws, seed)
+
+
+def resampled_accuracy(right: np.ndarray, groups: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Bootstrap draws of one arm's mean accuracy, over seeds and groups together; see :func:`resampled_differences`.
+
+    Returns:
+        Percent, float64, shape (draws,).
+    """
+    right, groups = np.asarray(right, bool), np.asarray(groups)
+    if right.ndim != 2 or groups.shape != right.shape[1:]:
+        raise ValueError(
+            "right needs the shape (seeds, samples) and groups the shape (samples,), received "
+            f"{right.shape} and {groups.shape}"
+        )
+    return _resampled(right.astype(float), groups, draws, seed)
+
+
+def _resampled(values: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
     _, member = np.unique(groups, return_inverse=True)
     size = np.bincount(member)
-    lead = one.astype(float) - other
-    by_group = np.stack([np.bincount(member, weights=row) for row in lead])  # (seeds, groups)
+    by_group = np.stack([np.bincount(member, weights=row) for row in values])  # (seeds, groups)
     rng = np.random.default_rng(seed)
-    seeds = rng.multinomial(len(one), np.full(len(one), 1 / len(one)), draws)
+    seeds = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), draws)
     drawn = rng.multinomial(len(size), np.full(len(size), 1 / len(size)), draws)
-    return 100 * ((seeds @ by_group) * drawn).sum(1) / (len(one) * (drawn @ size))
+    return 100 * ((seeds @ by_group) * drawn).sum(1) / (len(values) * (drawn @ size))
 
 
 def compare_means(

@@ -3,6 +3,7 @@
 from bnnlib.studies.choice import COMPARED, NEEDS, Need, compared, recommend
 from bnnlib.studies.comparison import comparison
 from bnnlib.studies.execute import StudyFailed, execute
+from bnnlib.studies.judged import Judged, judged
 from bnnlib.studies.ledger import claims, ledger
 from bnnlib.studies.registry import STUDIES, find, get, results, results_folder, store_of
 from bnnlib.studies.run import Run, Study
@@ -10,7 +11,7 @@ from bnnlib.studies.run_one import RunBusy, run_one, unfinished
 from bnnlib.studies.store import ResultsStore
 
 __all__ = [
-    "COMPARED", "NEEDS", "STUDIES", "Need", "ResultsStore", "Run", "RunBusy", "Study", "StudyFailed", "claims",
-    "compared", "comparison", "execute", "find", "get", "ledger", "recommend", "results", "results_folder", "run_one",
-    "store_of", "unfinished",
+    "COMPARED", "NEEDS", "STUDIES", "Judged", "Need", "ResultsStore", "Run", "RunBusy", "Study", "StudyFailed",
+    "claims", "compared", "comparison", "execute", "find", "get", "judged", "ledger", "recommend", "results",
+    "results_folder", "run_one", "store_of", "unfinished",
 ]  # fmt: skip

@@ -86,7 +86,9 @@ def test_nothing_in_the_place_of_an_array_is_refused(name, place):
         compiled(name)(*arguments)
 
 
-@pytest.mark.parametrize("name", ["matmul", "matmul_threshold", "matmul_i8", "matmul_i8_threshold", "matmul_planes", "convolve", "to_panels"])
+@pytest.mark.parametrize(
+    "name", ["matmul", "matmul_threshold", "matmul_i8", "matmul_i8_threshold", "matmul_planes", "convolve", "to_panels"]
+)
 def test_panels_off_a_cache_line_are_refused(name):
     """Their loads are aligned, and would end the process."""
     arguments = list(FITTING[name])

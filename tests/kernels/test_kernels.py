@@ -272,8 +272,8 @@ def test_what_is_no_int8_matrix_or_does_not_fit_is_refused():
     ):
         with pytest.raises(error, match=message):
             kernels.int8_matmul(x, b)
+    memory = np.zeros(1024, np.int8)
     with pytest.raises(ValueError, match="out shares memory with x"):
-        memory = np.zeros(1024, np.int8)
         kernels.int8_matmul(memory[:140].reshape(2, 70), b, out=memory[:32].view(np.int32).reshape(2, 4))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnnlib.report import compare_means, compare_spread, detectable_ratio, resampled_differences
+from bnnlib.report import compare_means, compare_spread, detectable_ratio, resampled_accuracy, resampled_differences
 
 SPEAKERS = np.repeat(np.arange(50), 4)
 
@@ -30,6 +30,7 @@ def test_speakers_with_more_clips_count_more():
     one = np.array([[1, 1, 1, 0]] * 3, bool)
     drawn = resampled_differences(one, np.zeros_like(one), np.array([7, 7, 7, 9]))
     assert set(np.round(drawn, 6)) == {0, 75, 100}  # the one speaker twice, both, the other twice
+    assert set(np.round(resampled_accuracy(one, np.array([7, 7, 7, 9])), 6)) == {0, 75, 100}
 
 
 @pytest.mark.parametrize(
