@@ -96,11 +96,8 @@ class UtteranceSplit:
             seen = [self._changed(decibels(p), rng) for p, rng in zip(pictures, rngs, strict=True)]
         else:
             seen = [decibels(self._middle(picture)) for picture in pictures]
-        batch = np.full((len(seen), len(self.mean), max(map(len, seen))), np.nan, np.float32)
-        for row, picture in zip(batch, seen, strict=True):
-            standardised = (picture - self.mean) / self.deviation
-            row[:, : len(picture)] = feature_codes(standardised).T.astype(np.float32) / FRACTION
-        return torch.from_numpy(batch)
+        codes = (feature_codes((picture - self.mean) / self.deviation).T for picture in seen)
+        return joined([each.astype(np.float32) / FRACTION for each in codes])
 
     def _middle(self, picture: np.ndarray) -> np.ndarray:
         if self.seconds is None:
@@ -122,6 +119,16 @@ class UtteranceSplit:
             noise = rng.uniform(*wanted.noise) + rng.uniform(-1, 1) * wanted.tilt * slope
             picture = 10 * np.log10(10 ** (picture / 10) + 10 ** (noise / 10))
         return np.clip(picture, -FLOOR, 255 / STEPS - FLOOR, dtype=np.float32)
+
+
+def joined(recordings: Sequence[np.ndarray]) -> Tensor:
+    """Recordings (bands, t) of different lengths as one batch, with NaN where one has ended."""
+    batch = np.full(
+        (len(recordings), len(recordings[0]), max(each.shape[1] for each in recordings)), np.nan, np.float32
+    )
+    for row, each in zip(batch, recordings, strict=True):
+        row[:, : each.shape[1]] = each
+    return torch.from_numpy(batch)
 
 
 def decibels(picture: np.ndarray) -> np.ndarray:
