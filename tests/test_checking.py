@@ -149,6 +149,9 @@ RIGHT = {
     ),
     "binaryconnect-step": lambda w, g, rate: np.minimum(1, np.maximum(-1, w - rate * g)),
     "centring": lambda w: (w - w.sum(1, keepdims=True) / w.shape[1]).clip(-1, 1),
+    "pool-bits": lambda bits: np.array(
+        [np.bitwise_or.reduce(bits[at : at + 2]) for at in range(0, len(bits), 2)], np.uint64
+    ),
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
     "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
     "paired-ratio": lambda ours, theirs: np.median([b / a for a, b in zip(ours, theirs, strict=True)]),
@@ -160,6 +163,7 @@ WRONG = {
     "pareto": (lambda c, a: a > np.concatenate([[-1], np.maximum.accumulate(a)[:-1]]), "equals both stay"),
     "binaryconnect-step": (lambda w, g, rate: w - rate * g, "the clip holds"),
     "centring": (lambda w: (w - w.mean()).clip(-1, 1), "a filter bank"),
+    "pool-bits": (lambda bits: np.concatenate([bits[0:-1:2] | bits[1::2]]), "a last single row stands for itself"),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),
     "whole-speedup": (lambda share, factor: factor * (1 - share), "a tenth stays"),
     "paired-ratio": (lambda ours, theirs: np.median(theirs) / np.median(ours), "pair by pair, not median by median"),
