@@ -24,6 +24,8 @@ _COLOURS = {
     "deterministic": "#0072B2",
     "stochastic": "#D55E00",
     "dropout 50 %": "#009E73",
+    "all-binary": "#0072B2",
+    "float twin": "#000000",
 }
 _OTHER = "#56565C"
 
