@@ -26,13 +26,18 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class Normalise:
-    """uint8 images (N, C, H, W) -> float32, centred and scaled with the training pixels' mean and deviation."""
+    """uint8 images (N, C, H, W) -> float32, centred and scaled with the training pixels' mean and deviation: one for
+    all channels, or one for each."""
 
-    mean: float
-    deviation: float
+    mean: float | tuple[float, ...]
+    deviation: float | tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        return images.float().sub_(self.mean).div_(self.deviation)
+        mean, deviation = (
+            torch.tensor(each).reshape(-1, 1, 1) if isinstance(each, tuple) else each
+            for each in (self.mean, self.deviation)
+        )
+        return images.float().sub_(mean).div_(deviation)
 
 
 CLASSES = {"FashionMNIST": FASHION_CLASSES, "MNIST": DIGITS}

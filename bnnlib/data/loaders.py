@@ -4,7 +4,7 @@ import inspect
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from bnnlib.data import images, speaker_gender, speech
+from bnnlib.data import cifar, images, speaker_gender, speech
 from bnnlib.data.splits import Splits
 
 __all__ = ["CLASSES", "LOADERS", "PROFILES", "Loader", "load", "options_of"]
@@ -21,12 +21,13 @@ class Loader(Protocol):
 LOADERS: dict[str, Loader] = {
     "FashionMNIST": partial(images.load_images, "FashionMNIST"),
     "MNIST": partial(images.load_images, "MNIST"),
+    "CIFAR10": cifar.load_cifar10,
     "SpeechCommands": speech.load_speech,
     "SpeakerGender": speaker_gender.load_speaker_gender,
 }
 
 # names of the classes, for tables of results that are read without the data
-CLASSES: dict[str, tuple[str, ...]] = {**images.CLASSES}
+CLASSES: dict[str, tuple[str, ...]] = {**images.CLASSES, cifar.NAME: cifar.CLASSES}
 
 
 def load(

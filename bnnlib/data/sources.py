@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -64,6 +64,7 @@ class Source:
         files: path below the folder -> content of the file as distributed; none of a set that is fetched by hand.
         licence: in a few words, for `bnnlib data status`.
         layouts: files by which the same data is known in another layout; with one of them nothing needs to be fetched.
+        alternatives: files of other layouts with their content, which are verified and never fetched.
     """
 
     name: str
@@ -71,6 +72,10 @@ class Source:
     files: Mapping[str, Content]
     licence: str
     layouts: tuple[str, ...] = ()
+    alternatives: Mapping[str, Content] = field(default_factory=dict)
+
+    def content(self, file: str) -> Content:
+        return self.files[file] if file in self.files else self.alternatives[file]
 
 
 SOURCES: dict[str, Source] = {
@@ -132,6 +137,22 @@ SOURCES: dict[str, Source] = {
             "free for any use, says its README; Zhang et al. 2021, arXiv:2104.01378",
             layouts=("manifest.csv", "train/spk2gender"),
         ),
+        Source(
+            "CIFAR10",
+            "https://www.cs.toronto.edu/~kriz/",
+            {
+                "cifar-10-binary.tar.gz": Content(
+                    170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+                ),
+            },
+            "none stated; A. Krizhevsky 2009",
+            layouts=("cifar-10-python.tar.gz", "cifar10-jpeg-train.tar.xz"),
+            alternatives={
+                "cifar-10-python.tar.gz": Content(
+                    170_498_071, "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+                ),
+            },
+        ),
     )
 }
 
@@ -189,7 +210,7 @@ def find(name: str, file: str) -> Path | None:
         path = root / name / file
         try:
             if path.is_file():
-                return verified(path, wanted.files[file].sha256)
+                return verified(path, wanted.content(file).sha256)
             occupied = path.exists()
         except OSError as error:
             raise DataUnreadable(
