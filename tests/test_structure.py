@@ -195,7 +195,7 @@ def test_environment_yml_installs_the_same_pins():
 
 
 def test_imports_of_the_library_are_declared():
-    import_name = {"lightning-fabric": "lightning_fabric", "scikit-learn": "sklearn"}
+    import_name = {"lightning-fabric": "lightning_fabric", "scikit-learn": "sklearn", "pillow": "PIL"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {import_name.get(Requirement(d).name, Requirement(d).name) for d in project["dependencies"]}
     extras = project["optional-dependencies"]
