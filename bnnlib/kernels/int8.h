@@ -25,32 +25,45 @@ static inline uint32_t four_of(const int8_t *p, size_t count)
     return four;
 }
 
+/* Four columns of every row: each vector of the panel is loaded once for all of them. */
+static inline __attribute__((always_inline)) void add_four(sums_vec sums[ROWS][VECTORS_I8], const size_t rows,
+                                                           const int8_t *values, size_t stride, size_t count,
+                                                           const uint8_t *minus)
+{
+    four_vec four[ROWS];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++)
+        four[r] = broadcast_four(four_of(values + r * stride, count));
+#pragma GCC unroll 8
+    for (size_t v = 0; v < VECTORS_I8; v++) {
+        const minus_vec vector = load_minus(minus + 4 * OUTPUTS * v);
+#pragma GCC unroll 4
+        for (size_t r = 0; r < rows; r++)
+            sums[r][v] = add_products(sums[r][v], vector, four[r]);
+    }
+}
+
 static inline __attribute__((always_inline)) void tile_i8(const size_t rows, const bits_values *a, size_t begin,
                                                           const uint8_t *minus, const bits_epilogue *epilogue)
 {
     _Alignas(64) uint32_t counts[ROWS][BITS_PANEL] = {{0}};
     const int8_t *values = a->first + begin * a->stride;
-    for (size_t k = 0; k < a->columns;) {
+    for (size_t left = a->columns; left;) {
         sums_vec sums[ROWS][VECTORS_I8];
+#pragma GCC unroll 4
         for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 8
             for (size_t v = 0; v < VECTORS_I8; v++)
                 sums[r][v] = no_sums();
-        const size_t end = a->columns - k < 4 * STEPS ? a->columns : k + 4 * STEPS;
-        for (; k + 4 <= end; k += 4, minus += 4 * BITS_PANEL)
-            for (size_t r = 0; r < rows; r++) {
-                const four_vec four = broadcast_four(four_of(values + r * a->stride + k, 4));
-                for (size_t v = 0; v < VECTORS_I8; v++)
-                    sums[r][v] = add_products(sums[r][v], load_minus(minus + 4 * OUTPUTS * v), four);
-            }
-        if (k < end) { /* the last columns, fewer than four */
-            for (size_t r = 0; r < rows; r++) {
-                const four_vec four = broadcast_four(four_of(values + r * a->stride + k, end - k));
-                for (size_t v = 0; v < VECTORS_I8; v++)
-                    sums[r][v] = add_products(sums[r][v], load_minus(minus + 4 * OUTPUTS * v), four);
-            }
-            k = end;
-        }
+        size_t now = left < 4 * STEPS ? left : 4 * STEPS;
+        left -= now;
+        for (; now >= 4; now -= 4, values += 4, minus += 4 * BITS_PANEL)
+            add_four(sums, rows, values, a->stride, 4, minus);
+        if (now) /* the last columns, fewer than four */
+            add_four(sums, rows, values, a->stride, now, minus);
+#pragma GCC unroll 4
         for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 8
             for (size_t v = 0; v < VECTORS_I8; v++)
                 total(sums[r][v], counts[r] + OUTPUTS * v);
     }

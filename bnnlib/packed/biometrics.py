@@ -90,7 +90,11 @@ class SignNetwork:
         frame_by_frame = kernels.pack(np.ascontiguousarray(first.transpose(0, 2, 1)).reshape(len(first), -1))
         object.__setattr__(self, "_first", kernels.prepack(frame_by_frame, first[0].size))
         object.__setattr__(self, "_filters", tuple(map(kernels.prepack_filters, inner)))
-        object.__setattr__(self, "_last", kernels.pack(last))
+        object.__setattr__(self, "_last", kernels.prepack(kernels.pack(last), SHAPES[3][1]))
+        # A bias is part of a threshold: sum + bias > 0. Codes count 32nds; the sums of 1,152 signs are even, so that
+        # sum + bias > 0 where the sum is 0 or more (bias 1) or 2 or more (bias -1).
+        first, *inner = (bias.astype(np.int32) for bias in self.biases[:3])
+        object.__setattr__(self, "_thresholds", (1 - FRACTION * first, *(1 - bias for bias in inner)))
 
     @classmethod
     def of_values(cls, values: np.ndarray) -> "SignNetwork":
@@ -140,17 +144,16 @@ class SignNetwork:
         """
         features = _checked(features)
         if features.dtype == np.int8:
+            frames = np.ascontiguousarray(features.T)
             channels, length = SHAPES[0][1:]
-            frames = np.ascontiguousarray(features.T).reshape(-1)
-            patches = sliding_window_view(frames, channels * length)[::channels]  # (t - 8, 576), rows overlap
-            bits = kernels.int8_matmul_threshold(patches, self._first, 1 - FRACTION * self.biases[0].astype(np.int32))
+            shape = (len(frames) - length + 1, length * channels)
+            patches = np.ndarray(shape, np.int8, frames, strides=(channels, 1))  # rows overlap: one frame further each
+            bits = kernels.int8_matmul_threshold(patches, self._first, self._thresholds[0])
         else:
             patches = sliding_window_view(features, 9, axis=1)  # (64, t - 8, 9)
             sums = np.einsum("ctk,ock->to", patches, self.weights[0], optimize=True)
             bits = kernels.pack(sums > -self.biases[0].astype(float))
-        for filters, bias in zip(self._filters, self.biases[1:3], strict=True):
-            # sums of 1,152 signs are even: sum + bias > 0 where sum >= 0 (bias 1) or 2 (bias -1)
-            thresholds = (1 - bias).astype(np.int32)
+        for filters, thresholds in zip(self._filters, self._thresholds[1:], strict=True):
             bits = kernels.conv1d_threshold(_or_of_pairs(bits)[None], filters, thresholds)[0]
         somewhere = np.bitwise_or.reduce(bits, axis=0)[None]
         return int(kernels.matmul(somewhere, self._last, 128)[0, 0]) + int(self.biases[3][0])
