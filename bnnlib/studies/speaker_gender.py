@@ -94,20 +94,13 @@ METHODS = Study(
 )
 
 
-# arm, labels, seeds
-FOLDED_ARMS = (
-    ("all-binary", "all", range(2)),
-    ("all-binary", "agreeing", range(1)),
-    (TWIN, "all", range(1)),
-)
+FOLDED_ARMS = (("all-binary", "all"), ("all-binary", "agreeing"), (TWIN, "all"))
 FOLDED = Study(
     name="speaker-gender-folds",
     question="And on all adults, each judged by a network that never heard them?",
     runs=tuple(
-        _run(f"{arm}, {labels}", arm, TUNED[arm], seed, split="cross-validation", labels=labels, fold=fold)
-        for seed in range(2)
-        for arm, labels, seeds in FOLDED_ARMS
-        if seed in seeds
+        _run(f"{arm}, {labels}", arm, TUNED[arm], 0, split="cross-validation", labels=labels, fold=fold)
+        for arm, labels in FOLDED_ARMS
         for fold in range(FOLDS)
     ),
     test=False,
