@@ -35,6 +35,7 @@ class FeatureSplit:
         features: for each recording float32 of shape (64, t).
         labels, ids, groups: as in :class:`~bnnlib.data.Split`.
         crop: frames of a training crop.
+        batch: how many are judged at once.
     """
 
     features: tuple[np.ndarray, ...]
@@ -42,6 +43,7 @@ class FeatureSplit:
     ids: Tensor
     groups: Tensor
     crop: int = 300
+    batch: int = 32
 
     def __len__(self) -> int:
         return len(self.labels)

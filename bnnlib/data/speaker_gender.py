@@ -71,6 +71,7 @@ class UtteranceSplit:
         crop: frames of a training crop; 100 are a second.
         augmentation: what else a generator changes.
         seconds: if given, only the middle of each sentence is taken, that long (whole where it is shorter).
+        batch: how many are judged at once: sorted by length, so few are nearly as long as the longest of them.
     """
 
     pictures: Sequence[np.ndarray]
@@ -83,6 +84,7 @@ class UtteranceSplit:
     crop: int = 300
     augmentation: Augmentation = AUGMENTATIONS["none"]
     seconds: float | None = None
+    batch: int = 32
 
     def __len__(self) -> int:
         return len(self.labels)

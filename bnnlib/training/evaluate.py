@@ -13,13 +13,16 @@ REESTIMATION_SAMPLES = 10_000
 @full_float32()
 @torch.no_grad()
 def scores(model: nn.Module, split: Split) -> Tensor:
-    """Class scores of a split, (N, classes), float32 on the CPU, in eval mode and without autocast."""
+    """Class scores of a split, (N, classes), float32 on the CPU, in eval mode and without autocast.
+
+    500 samples are judged at once, or as many as the split's ``batch`` says.
+    """
+    size = getattr(split, "batch", EVALUATION_BATCH)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     parts = [
-        model(split.inputs(slice(start, start + EVALUATION_BATCH)).to(device)).float().cpu()
-        for start in range(0, len(split), EVALUATION_BATCH)
+        model(split.inputs(slice(start, start + size)).to(device)).float().cpu() for start in range(0, len(split), size)
     ]
     model.train(was_training)
     return torch.cat(parts)
