@@ -150,7 +150,7 @@ def test_a_method_in_another_block_keeps_its_quantizers():
 
 
 def test_varied_refuses_what_a_method_does_not_have():
-    with pytest.raises(ValueError, match="known changes: batch_norm, block, clip"):
+    with pytest.raises(ValueError, match="known changes: batch_norm, block, branches, clip"):
         bnnlib.methods["float"].varied(colour="red")
     with pytest.raises(ValueError, match="float has no clip to vary"):
         bnnlib.methods["float"].varied(clip=False)

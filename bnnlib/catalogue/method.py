@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bnnlib.catalogue.hooks import Hooks, centre_weights, clip_latent, set_progress
-from bnnlib.layers import OPERATOR, PLAIN, LayerFamily
+from bnnlib.layers import BRANCHED, OPERATOR, PLAIN, LayerFamily
 from bnnlib.losses import LABEL_LOSSES, LOSSES
 from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
 
@@ -61,6 +61,7 @@ class Method:
         signed_input_quantizer: the same with signed codes, where those of ``input_quantizer`` are unsigned: for layers
             whose input can be negative, if ``binarize`` is asked for it. None where signs are codes already.
         layers: the family of layers that it builds with.
+        layer_options: further arguments of these layers, as pairs of name and value.
         block: the order of a block's parts: "layer", "pool", "norm", "shortcut", then an activation or none.
         real_layers: which layers stay real: `"first"`, `"last"`; empty means that all are binary. The *input* of the
             first layer is real under every method.
@@ -102,6 +103,7 @@ class Method:
     centring: bool = False
     literal: bool = False
     signed_input_quantizer: Make | None = None
+    layer_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
         if unknown := set(self.block) - set(PARTS):
@@ -174,12 +176,14 @@ class Method:
             probability: `"logistic"` or `"hard_sigmoid"`, for stochastic BinaryConnect.
             loss: another loss by name.
             block: another order of layers, by the names of their parts.
+            branches, mixing: of IE-Net's layers, see :class:`bnnlib.layers.BranchedConv2d`.
             weights: `"real"` leaves weights real and activations as they are: the first of two steps of training.
 
         Raises:
             ValueError: a change is unknown, or this method has nothing that it could change.
         """
         known = {"block", "clip", "update_scaling", "batch_norm", "probability", "loss", "weights"}
+        known |= {"branches", "mixing"}
         if unknown := set(changes) - known:
             raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
         made: dict[str, Any] = {}
@@ -196,6 +200,9 @@ class Method:
                 made |= {"weight_quantizer": _real, "weight_bits": 32}
                 made |= {"before_forward": self.before_forward.without(centre_weights), "centring": False}
                 made |= dict.fromkeys(("stochastic", "packable", "idempotent", "two_valued"), False)
+            elif key in ("branches", "mixing") and self.layers is BRANCHED:
+                options = dict(made.get("layer_options", self.layer_options))
+                made["layer_options"] = tuple(sorted((options | {key: value}).items()))
             elif key in ("batch_norm", "loss"):
                 made[key] = value
             elif key == "block":

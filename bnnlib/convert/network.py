@@ -272,15 +272,15 @@ def _made(layer: _Layer, method: Method, pad_value: float) -> nn.Module:
     quantizers = method.quantizers(
         inputs, module.weight.shape[0], real_input=layer.place == "first", signed_input=layer.signed
     )
-    return _built(module, method.layers, pad_value, quantizers)
+    return _built(module, method.layers, pad_value, dict(method.layer_options) | quantizers)
 
 
-def _built(layer: nn.Module, family: LayerFamily, pad_value: float, quantizers: dict) -> nn.Module:
+def _built(layer: nn.Module, family: LayerFamily, pad_value: float, arguments: dict) -> nn.Module:
     """The family's layer with the geometry, device and dtype of one of torch's, and its very parameters.
 
     That they are the same keeps weights tied that are, and frozen ones frozen.
     """
-    options = {"device": layer.weight.device, "dtype": layer.weight.dtype, **quantizers}
+    options = {"device": layer.weight.device, "dtype": layer.weight.dtype, **arguments}
     if isinstance(layer, nn.Linear):
         made = family.linear(layer.in_features, layer.out_features, layer.bias is not None, **options)
     else:

@@ -1,5 +1,7 @@
 """IE-Net's layers (Ding et al. 2022, Electronics 11(6):937): branches with shifted inputs and shared weights."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -14,20 +16,27 @@ class _Branched:
     :math:`y = \sum_i \lambda_i\,\mathrm{op}(q(x + b_i), q_W(W))`, with :math:`\lambda_1 = 1` fixed. A bias is
     multiplied by the weight quantizer's learned alpha and by the sum of λ, as in the authors' code.
 
-    Args beside those of the plain layer: ``branches`` K, 2 by default, as everywhere in the authors' code. The branches
-    multiply the work by K, not the weights' memory.
+    Args beside those of the plain layer: ``branches`` K, 2 by default, as everywhere in the authors' code; ``mixing``,
+    ``"channel"`` for a λ of each output channel or ``"scalar"`` for one of the layer. The branches multiply the work by
+    K, not the weights' memory. With a scalar the sum over the branches is taken before the product, which is linear:
+    training then costs one product, of :math:`\sum_i \lambda_i q(x + b_i)`, whatever K is.
 
     Parameters beside torch's: ``shift`` b, shape (K, input channels), initially 0; ``mix``, the further λ, shape
-    (K - 1, output channels), initially uniform on (0, 0.001).
+    (K - 1, output channels) or (K - 1, 1), initially uniform on (0, 0.001).
+
+    Raises:
+        ValueError: ``branches`` is no whole number of at least 1, or ``mixing`` is unknown.
 
     Source: Alexrich961210/IE-Net (``IEConv2d``; ResNet-20 has a λ for each output channel, ResNet-18 a scalar). A layer
     without an input quantizer has one branch, without shift. In eval mode each branch is exact before its scale.
     """
 
-    def __init__(self, *args, branches: int = 2, **kwargs):
+    def __init__(self, *args, branches: int = 2, mixing: Literal["channel", "scalar"] = "channel", **kwargs):
         if not isinstance(branches, int) or branches < 1:
             raise ValueError(f"branches must be a whole number of at least 1, received {branches!r}")
-        self.branches = branches
+        if mixing not in ("channel", "scalar"):
+            raise ValueError(f'mixing must be "channel" or "scalar", received {mixing!r}')
+        self.branches, self.mixing = branches, mixing
         super().__init__(*args, **kwargs)
 
     def _own(self, weight_quantizer, input_quantizer) -> None:
@@ -37,7 +46,8 @@ class _Branched:
         outputs, inputs = self.weight.shape[0], self.weight.shape[1] * getattr(self, "groups", 1)
         like = {"device": self.weight.device, "dtype": self.weight.dtype}
         self.shift = nn.Parameter(torch.zeros(self.branches, inputs, **like))
-        self.mix = nn.Parameter(torch.rand(self.branches - 1, outputs, **like) * 0.001)
+        factors = outputs if self.mixing == "channel" else 1
+        self.mix = nn.Parameter(torch.rand(self.branches - 1, factors, **like) * 0.001)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.input_quantizer.bits is None:
@@ -51,7 +61,8 @@ class _Branched:
         )
 
     def _mixed(self, x: Tensor) -> Tensor:
-        """The sum over the branches. In training λ multiplies the weights, which are fewer than the sums."""
+        """The sum over the branches. In training λ multiplies the weights, which are fewer than the sums, or, where it
+        is one number, the signs."""
         inputs = [ShiftedSign.apply(x, shift, self.input_quantizer) for shift in self.shift]
         if self.training or self.weight_quantizer.bits is None:
             return self._in_training_form(inputs)
@@ -68,6 +79,9 @@ class _Branched:
 
     def _in_training_form(self, inputs: list[Tensor]) -> Tensor:
         weight = self.weight_quantizer(self.weight)
+        if self.mixing == "scalar" and self.branches > 1:
+            further = (factor.to(signs.dtype) * signs for factor, signs in zip(self.mix, inputs[1:], strict=True))
+            return self._op(sum(further, start=inputs[0]), weight, None)
         weights = [weight, *(weight * per_filter(factor, weight) for factor in self.mix)]
         parts = []
         for signs, mixed in zip(inputs, weights, strict=True):

@@ -142,7 +142,7 @@ class Builder:
         reason = why_real(method, weight_shape, groups=groups, place=place)
         if reason is None:
             quantizers = method.quantizers(weight_shape[1] * groups, weight_shape[0], real_input=place == "first")
-            return method.layers, arguments | quantizers
+            return method.layers, arguments | dict(method.layer_options) | quantizers
         if method.quantizes and place not in method.real_layers:
             warnings.warn(f"a layer with a weight of {tuple(weight_shape)} stays real: {reason}", stacklevel=4)
         return PLAIN, arguments | (eight_bit() if takes_eight_bits(method, place, self.first_last) else {})

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+import bnnlib
+from bnnlib import models
 from bnnlib.layers import BranchedConv1d, BranchedConv2d, BranchedLinear
 from bnnlib.quantizers import IEEActivation, IEEWeight
 
@@ -32,6 +34,49 @@ def test_branches_by_formula(branches):
     )
     for mode in (True, False):
         np.testing.assert_allclose(layer.train(mode)(x).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_one_factor_for_the_layer_is_one_product_of_the_summed_signs():
+    torch.manual_seed(0)
+    made = [
+        BranchedConv2d(3, 4, 3, branches=3, mixing=mixing, bias=False, weight_quantizer=IEEWeight(4),
+                       input_quantizer=IEEActivation()).double()
+        for mixing in ("channel", "scalar")
+    ]  # fmt: skip
+    channel, scalar = made
+    assert scalar.mix.shape == (2, 1)
+    scalar.shift.data.normal_(0, 0.3)
+    scalar.mix.data.copy_(torch.tensor([[0.5], [-0.25]]))
+    channel.load_state_dict(scalar.state_dict() | {"mix": scalar.mix.data.expand(2, 4).clone()})
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    upstream = torch.randn(2, 4, 4, 4, dtype=torch.float64)
+    gradients = []
+    for layer in made:
+        inputs = x.clone().requires_grad_()
+        layer.train()(inputs).backward(upstream)
+        gradients.append((inputs.grad, layer.shift.grad, layer.weight.grad, layer.mix.grad.sum(1)))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    calls = []
+    scalar._op = lambda *arguments, op=scalar._op: calls.append(1) or op(*arguments)
+    for train in (True, False):
+        torch.testing.assert_close(scalar.train(train)(x), channel.train(train)(x))
+        if train:
+            assert len(calls) == 1
+    with pytest.raises(ValueError, match="mixing must be"):
+        BranchedLinear(6, 4, mixing="matrix")
+
+
+def test_a_method_is_varied_in_its_branches():
+    three = bnnlib.methods["ie-net"].varied(branches=3, mixing="scalar")
+    layers = [m for m in models.build("compact-cnn", three).modules() if isinstance(m, BranchedConv2d)]
+    assert {(layer.branches, layer.mixing) for layer in layers} == {(3, "scalar")}
+    assert three.describe()["layer_options"] == [("branches", 3), ("mixing", "scalar")]
+    assert "layer_options" not in bnnlib.methods["ie-net"].describe()
+    converted = bnnlib.binarize(torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3))), three)
+    assert converted[1].branches == 3
+    with pytest.raises(ValueError, match="method bnn has no branches to vary"):
+        bnnlib.methods["bnn"].varied(branches=2)
 
 
 def test_shapes_in_one_dimension_and_for_linear_layers():
