@@ -9,6 +9,8 @@ from bnnlib.models.biometrics import BinaryBiometrics
 from bnnlib.models.command_cnn import CommandCNN, SeparableCNN
 from bnnlib.models.compact_cnn import CompactCNN
 from bnnlib.models.mlp import MLP
+from bnnlib.models.mobilenet import MobileNetV2
+from bnnlib.models.resnet import ResNet18, ResNet20
 from bnnlib.models.wake_word import WakeWordCNN
 
 __all__ = [
@@ -17,6 +19,9 @@ __all__ = [
     "BinaryBiometrics",
     "CommandCNN",
     "CompactCNN",
+    "MobileNetV2",
+    "ResNet18",
+    "ResNet20",
     "SeparableCNN",
     "WakeWordCNN",
     "build",
@@ -28,6 +33,9 @@ MODELS: dict[str, type[nn.Module]] = {
     "command-cnn": CommandCNN,
     "compact-cnn": CompactCNN,
     "mlp": MLP,
+    "mobilenet-v2": MobileNetV2,
+    "resnet18": ResNet18,
+    "resnet20": ResNet20,
     "separable-cnn": SeparableCNN,
     "wake-word": WakeWordCNN,
 }

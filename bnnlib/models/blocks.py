@@ -60,7 +60,7 @@ class Builder:
         padding: int = 1,
         groups: int = 1,
         pool: bool = False,
-        residual: bool = False,
+        residual: bool | None = None,
         projection: Literal["real", "method"] = "real",
         dimensions: int = 2,
         place: Place = None,
@@ -73,9 +73,9 @@ class Builder:
         Args:
             in_channels, out_channels, kernel_size, stride, padding, groups: of the convolution.
             pool: whether max pooling over 2 follows.
-            residual: whether the block has a shortcut of its own: under every method, so that a method's network and
-                its float twin have the same layers. Where channels or size change it is a projection: the averages,
-                then a convolution of kernel 1, then a norm.
+            residual: True for a shortcut under every method, so that a method's network and its float twin have the
+                same layers; False for none; None for the one that the method's block has, if any. Where channels or
+                size change, True makes it a projection: the averages, then a convolution of kernel 1, then a norm.
             projection: ``"real"``, or ``"method"`` for a projection quantized like any other layer.
             dimensions: 2 for images, (N, C, H, W), 1 for sequences, (N, C, L).
             place: ``"first"``, ``"last"`` or None: where in the network the layer is.
@@ -110,12 +110,51 @@ class Builder:
         around: list[nn.Module] | None = None
         if residual and (in_channels != out_channels or averages):
             around = averages + self._projection(in_channels, out_channels, dimensions, projection)
-        elif residual or (same_size and in_channels == out_channels and _takes_codes(layer)):
+        elif residual or (residual is None and same_size and in_channels == out_channels and _takes_codes(layer)):
             around = averages
         return self._block(
             layer, kinds.norm, out_channels, kinds.channel_axis, [kinds.largest(2)] if pool else [],
-            _in_turn(around), place, always=residual,
+            _in_turn(around), place, always=bool(residual),
         )  # fmt: skip
+
+    def basic_block(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, projection: Literal["real", "method"] = "real"
+    ) -> list[nn.Module]:
+        """Two 3x3 convolutions with their norms and activations, and one shortcut around both: of ResNet (He et al.
+        2016, fig. 5, left). The second activation follows the sum.
+
+        Args:
+            in_channels, out_channels: of the block.
+            stride: of the first convolution.
+            projection: as in :meth:`conv`, where channels or size change.
+        """
+        second, activation = _split(self.conv(out_channels, out_channels, residual=False))
+        inside = [*self.conv(in_channels, out_channels, stride=stride, residual=False), *second]
+        around: list[nn.Module] = []
+        if stride > 1 or in_channels != out_channels:
+            around = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
+            around += self._projection(in_channels, out_channels, 2, projection)
+        return [Residual(nn.Sequential(*inside), _in_turn(around)), *activation]
+
+    def inverted_residual(
+        self, in_channels: int, out_channels: int, *, expansion: int, stride: int = 1
+    ) -> list[nn.Module]:
+        """A 1x1 convolution to ``expansion`` times as many channels (none for 1), a depthwise 3x3, and a 1x1
+        convolution without an activation; a shortcut around all where nothing changes: of MobileNetV2 (Sandler et al.
+        2018, table 1).
+
+        Args:
+            in_channels, out_channels: of the block.
+            expansion: how many times as many channels the depthwise convolution has.
+            stride: of the depthwise convolution.
+        """
+        hidden = in_channels * expansion
+        inside = self.conv(in_channels, hidden, 1, padding=0, residual=False) if expansion > 1 else []
+        inside += self.conv(hidden, hidden, stride=stride, groups=hidden, residual=False)
+        inside += _split(self.conv(hidden, out_channels, 1, padding=0, residual=False))[0]
+        if stride == 1 and in_channels == out_channels:
+            return [Residual(nn.Sequential(*inside), nn.Identity())]
+        return inside
 
     def linear(self, in_features: int, out_features: int, *, place: Place = None) -> list[nn.Module]:
         """A fully connected layer with its norm and, unless it is the last, its activation.
@@ -177,6 +216,12 @@ class Builder:
             elif not (place == "last" and name in ("relu", "hardtanh", "rprelu")):
                 built += parts[name]
         return built
+
+
+def _split(block: list[nn.Module]) -> tuple[list[nn.Module], list[nn.Module]]:
+    """A block without its activation, and the activation, if it ends with one."""
+    at = len(block) - isinstance(block[-1], nn.ReLU | HardTanh | RPReLU)
+    return block[:at], block[at:]
 
 
 def _takes_codes(layer: nn.Module) -> bool:
