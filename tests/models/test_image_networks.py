@@ -57,7 +57,7 @@ def test_an_inverted_residual_is_torchvisions():
         torch.testing.assert_close(ours(x), theirs(x))
 
 
-@pytest.mark.parametrize("method", ["float", "xnor-operator", "bi-real", "ir-net", "reactnet", "ie-net", "lsq-w2a2"])
+@pytest.mark.parametrize("method", ["float", "xnor-operator", "reactnet", "ie-net", "lsq-w2a2"])
 @pytest.mark.parametrize(
     ("model", "options"),
     [
@@ -73,7 +73,7 @@ def test_every_kind_of_network_learns_under_every_method(model, options, method)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # depthwise layers stay real
         net = models.build(model, method, **options)
-    scores = net(torch.randn(2, 3, 32, 32))
+    scores = net(torch.randn(2, 3, 16, 16))
     assert scores.shape == (2, 10)
     scores.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
