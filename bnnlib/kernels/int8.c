@@ -30,11 +30,12 @@ static void minus_of(const uint32_t *panel, size_t columns, uint8_t *minus)
 static void rows_times_panels(product *p, size_t first, size_t end, size_t first_panel, size_t end_panel)
 {
     const size_t quads = p->a.columns / 4 + (p->a.columns % 4 != 0), bits_stride = 2 * bits_words(p->n);
-    uint8_t *minus = malloc(4 * BITS_PANEL * (quads ? quads : 1) + 64), *aligned = minus + 64 - (uintptr_t)minus % 64;
+    uint8_t *minus = malloc(4 * BITS_PANEL * quads + 64);
     if (!minus) {
         p->failed = 1;
         return;
     }
+    uint8_t *aligned = minus + 64 - (uintptr_t)minus % 64;
     const bits_values a = {p->a.first + first * p->a.stride, p->a.stride, p->a.columns, p->a.sums + first};
     for (size_t j = first_panel; j < end_panel; j++) {
         const size_t column = j * BITS_PANEL;
