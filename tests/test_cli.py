@@ -230,7 +230,9 @@ def test_the_package_runs_as_a_module_and_says_its_version():
 def test_bench_steps_lists_the_models_that_it_knows():
     done = bnnlib("bench", "steps", "--model", "nope")
     assert done.returncode == 2
-    known = "binary-biometrics, command-cnn, compact-cnn, mlp, separable-cnn, wake-word"
+    known = (
+        "binary-biometrics, command-cnn, compact-cnn, mlp, mobilenet-v2, resnet18, resnet20, separable-cnn, wake-word"
+    )
     assert done.stderr == f"error: no model 'nope'; known: {known}\n"
 
 
