@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from bnnlib.data import cache, samples, sources
-from bnnlib.data.images import Normalise, ShiftFlip
+from bnnlib.data.images import Normalise, ShiftFlip, divided
 from bnnlib.data.splits import Splits, TensorSplit
 
 __all__ = ["AUGMENTATIONS", "CLASSES", "load_cifar10"]
@@ -86,19 +86,13 @@ def load_cifar10(
             prepare=PIXELS,
         )
 
-    whole = split("train")
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(whole)))
-    train = whole[order[HELD_OUT:]]
-    if train_size is not None:
-        if type(train_size) is not int or not 1 <= train_size <= len(train):
-            raise ValueError(f"train_size must be a whole number in 1..{len(train)}, received {train_size!r}")
-        train = train[:train_size]
+    train, validation = divided(split("train"), HELD_OUT, train_size)
     if augment != "none":
         train = replace(train, augment=ShiftFlip(MARGIN if "crop" in augment else 0, "flip" in augment))
     description = (
         f"{NAME}, {profile}, {layout}, {len(train)} training images from {train.ids[:3].tolist()}, augment {augment}"
     )
-    return Splits(NAME, description, CLASSES, train, whole[order[:HELD_OUT]], split("test") if test else None)
+    return Splits(NAME, description, CLASSES, train, validation, split("test") if test else None)
 
 
 def _reader(progress: bool) -> tuple[str, Callable[[str], Images]]:

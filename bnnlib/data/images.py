@@ -113,14 +113,23 @@ def load_images(
         )
 
     whole = read("train")
+    train, validation = divided(whole, round(len(whole) * VALIDATION_SHARE), train_size)
+    if augment != "none":
+        train = replace(train, augment=ShiftFlip(MAX_SHIFT if "shift" in augment else 0, "flip" in augment))
+    description = f"{name}, {profile}, {len(train)} training images from {train.ids[:3].tolist()}, augment {augment}"
+    return Splits(name, description, CLASSES[name], train, validation, read("t10k") if test else None)
+
+
+def divided(whole: TensorSplit, held_out: int, train_size: int | None) -> tuple[TensorSplit, TensorSplit]:
+    """The official training images as training and validation images, in an order that is drawn once for all.
+
+    Raises:
+        ValueError: a ``train_size`` outside 1..N.
+    """
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(whole)))
-    held_out = round(len(whole) * VALIDATION_SHARE)
     train = whole[order[held_out:]]
     if train_size is not None:
         if type(train_size) is not int or not 1 <= train_size <= len(train):
             raise ValueError(f"train_size must be a whole number in 1..{len(train)}, received {train_size!r}")
         train = train[:train_size]
-    if augment != "none":
-        train = replace(train, augment=ShiftFlip(MAX_SHIFT if "shift" in augment else 0, "flip" in augment))
-    description = f"{name}, {profile}, {len(train)} training images from {train.ids[:3].tolist()}, augment {augment}"
-    return Splits(name, description, CLASSES[name], train, whole[order[:held_out]], read("t10k") if test else None)
+    return train, whole[order[:held_out]]

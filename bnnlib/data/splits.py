@@ -19,6 +19,8 @@ class Split(Protocol):
         labels: int64, shape (N,): classes from 0 on.
         ids: int64, shape (N,): what identifies a sample in the source it came from.
         groups: int64, shape (N,): who or what several samples share, such as a speaker; None if nobody does.
+
+    A split may also have ``batch``, how many samples are best judged at once; see :func:`bnnlib.training.scores`.
     """
 
     @property
