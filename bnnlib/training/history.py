@@ -12,7 +12,8 @@ class EpochRecord:
         train_seconds: the training loop alone, evaluation not counted.
         seconds: the whole epoch, evaluation included.
         train_loss, train_accuracy: mean over the epoch's batches, with the weights of each step.
-        validation_loss, validation_accuracy, test_accuracy: in the method's selection form at the end of the epoch.
+        validation_loss, validation_accuracy, test_accuracy: in the method's selection form at the end of the epoch; on
+            the test split only where the epoch may be reported (see ``Settings.select``).
         learning_rate: that of the real weights after the epoch's last step.
         flips: share of binary weights whose sign differs from the end of the epoch before (the start, for epoch 1).
         saturated: share of latent weights with an absolute value above 0.99 of the clip.

@@ -31,8 +31,8 @@ class Settings:
             method's own loss with the labels.
         temperature: by which scores are softened in that.
         select: the epoch that is reported: the best on validation by ``"accuracy"`` or by ``"balanced-accuracy"`` (the
-            mean over classes), the first of equals, or ``"last"``. With fewer than 5,000 validation samples it is the
-            last in any case.
+            mean over classes), the first of equals, or ``"last"``, for which the test split is evaluated only then.
+            With fewer than 5,000 validation samples it is the last in any case.
         seed: fixes initial weights, batches, augmentation and stochastic draws.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         precision: Fabric's name, ``"32-true"`` or ``"bf16-mixed"``; evaluation is always float32.

@@ -77,7 +77,8 @@ class TrainingState:
         if method.stochastic:  # the running statistics belong to sampled weights, not to those evaluated
             reestimate_batch_norm(self.model, splits.train)
         validation = scores(self.model, splits.validation)
-        test = scores(self.model, splits.test) if splits.test is not None else None
+        opened = splits.test is not None and (settings.select != "last" or figures["epoch"] == settings.epochs)
+        test = scores(self.model, splits.test) if opened else None
         record = EpochRecord(
             **figures,
             seconds=time.perf_counter() - begun,

@@ -100,7 +100,8 @@ def test_further_splits_are_judged_once_at_the_end(store, tmp_path):
     options = {"model": "binary-biometrics", "dataset": "SpeakerGender", "data_options": {"crop": 60}}
     run = replace(tiny_run("float", batch_size=20, select="last"), model_options={}, **options)
     run_one(tiny_study(run), run, store, tmp_path)
-    kept = store.outputs(run.id)
+    kept, figures = store.outputs(run.id), store.runs().loc[run.id]
+    assert figures["test_accuracy"] > 0 and pd.isna(figures["best_test_epoch_accuracy"])  # tested in its last epoch only
     for name, split in data.load("SpeakerGender", "quick").extra.items():
         np.testing.assert_array_equal(kept[f"extra/{name}_groups"], split.groups.numpy())
         np.testing.assert_array_equal(kept[f"extra/{name}_labels"], split.labels.numpy())

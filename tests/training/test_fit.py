@@ -348,6 +348,14 @@ def test_the_epoch_is_reported_that_was_asked_for(select, expected, monkeypatch)
     assert state.best["epoch"] == expected
 
 
+def test_the_test_split_is_evaluated_only_where_the_epoch_may_be_reported(tiny):
+    tested = {}
+    for select in ("last", "accuracy"):
+        result = trained("float", tiny, Settings(epochs=3, batch_size=20, select=select))
+        tested[select] = [record.test_accuracy for record in result.history.epochs]
+    assert tested["last"] == [None, None, tested["accuracy"][2]]  # and the training is the same
+
+
 def test_an_evaluation_leaves_the_statistics_of_training_as_they_are(tiny):
     method, settings = bnnlib.methods["binaryconnect-stochastic"], Settings(epochs=1)
     model = models.MLP(method, width=8)
