@@ -1,21 +1,39 @@
 import io
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
 
 from bnnlib import studies
-from bnnlib.cli import _Console, app
+from bnnlib.cli import _Console, app, main
 from bnnlib.data import samples
 from bnnlib.studies import Run
 from bnnlib.training import Settings
 
 
 def bnnlib(*arguments, **environment):
-    import os
+    """What the command does, without the start of a process, which takes longer than most of what is asked here."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "argv", ["bnnlib", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    sys.modules.pop("mine", None)  # a study of one's own: the next test has another
+    return SimpleNamespace(returncode=ended.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
+
+def process(*arguments, **environment):
+    """The same as a user starts it."""
     return subprocess.run(
         [sys.executable, "-m", "bnnlib.cli", *arguments],
         capture_output=True,
@@ -41,8 +59,12 @@ def test_help_teaches(arguments, taught):
 
 
 def test_unknown_names_end_in_one_line_and_status_two():
-    for arguments in (("study", "run", "nope"), ("study", "show", "nope"), ("data", "fetch", "nope")):
-        done = bnnlib(*arguments)
+    for call, arguments in (
+        (process, ("study", "run", "nope")),
+        (bnnlib, ("study", "show", "nope")),
+        (bnnlib, ("data", "fetch", "nope")),
+    ):
+        done = call(*arguments)
         assert done.returncode == 2
         assert done.stderr.startswith("error: no ")
         assert "known: " in done.stderr
@@ -108,7 +130,7 @@ def test_results_of_ones_own_study_lie_beside_it_and_an_interrupt_is_one_line(tm
     monkeypatch.chdir(tmp_path)
     imports = "from bnnlib.studies import Run, Study\nfrom bnnlib.training import Settings\n"
     (tmp_path / "mine.py").write_text(f"{imports}STUDY = Study('own', '?', ({RUN},))")
-    done = bnnlib("study", "run", "mine.py", "--work", "work")
+    done = process("study", "run", "mine.py", "--work", "work")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "results" / "own" / "runs").glob("*.json"))) == 1
     shown = bnnlib("study", "show", "mine.py", "--results", "elsewhere").stdout
@@ -216,7 +238,7 @@ def test_an_ascii_terminal_is_printed_to(tmp_path):
     place = folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"damaged")
-    done = bnnlib("data", "status", BNNLIB_DATA=str(folder), XDG_CACHE_HOME=str(tmp_path), **ascii_only)
+    done = process("data", "status", BNNLIB_DATA=str(folder), XDG_CACHE_HOME=str(tmp_path), **ascii_only)
     assert done.returncode == 1, done.stderr
     assert "corrupt" in done.stdout
     assert done.stdout.isascii()

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import pytest
 
 BOOK = Path(__file__).parents[2] / "book"
 
@@ -32,9 +31,8 @@ def test_a_chapter_runs_from_another_working_directory(tmp_path):
     assert any("claims" in str(cell.get("outputs")) for cell in nbformat.read(out, as_version=4).cells)
 
 
-@pytest.mark.parametrize("chapter", ["why-one-bit", "fashion-mnist", "regularisation"])
-def test_an_unknown_profile_is_said_with_the_known_ones(tmp_path, chapter):
-    source = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
+def test_an_unknown_profile_is_said_with_the_known_ones(tmp_path):
+    source = nbformat.read(BOOK / "fashion-mnist.ipynb", as_version=4)
     cells = []
     for cell in source.cells:  # as far as the cell that loads the data
         if cell.cell_type == "code":
