@@ -402,6 +402,28 @@ def bench_biometrics(
     _measure_and_store(measure, "biometrics", results)
 
 
+@bench_app.command("branches")
+def bench_branches(
+    images: Annotated[int, typer.Option(min=1, help="Images of a batch.")] = 1,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
+    results: Results = None,
+) -> None:
+    """Times IE-Net's branches in one convolution on bits against one convolution for each branch.
+
+    Example: `bnnlib bench branches --images 8`
+    """
+    from bnnlib import bench
+
+    def show(row: dict) -> None:
+        size = f"{row['branches']} x {row['channels']} channels, {row['size']} x {row['size']}"
+        console.print(f"{size}  {row['contender']:<36} {row['ms']:7.3f} ms  {row['ratio']:.2f} x", highlight=False)
+
+    def measure():
+        return bench.measure_branches(images=images, rounds=rounds, progress=show).assign(threads=1)
+
+    _measure_and_store(measure, "branches", results, by=("images",))
+
+
 def _tell_once():
     """Says which contender is left out and why, once for each reason."""
     told = set()

@@ -6,7 +6,7 @@ significant bit is the first column, and the bits past column K are 0. Two rows 
 packed along their channels, pixel by pixel.
 
 =====================  =============================================================================================
-packing                :func:`pack`, :func:`pack_images`, :func:`unpack`, :func:`unpack_images`
+packing                :func:`pack`, :func:`pack_images`, :func:`pack_branches`, :func:`unpack`, :func:`unpack_images`
 weights, once          :func:`prepack`, :func:`prepack_filters`
 products               :func:`matmul`, :func:`sign_matmul` (packs in the call), :func:`matmul_threshold` (bits to bits)
 convolutions           :func:`conv2d`, :func:`conv1d`, :func:`conv2d_threshold`, :func:`conv1d_threshold`
@@ -27,7 +27,7 @@ from bnnlib.kernels.checks import MAX_COLUMNS, words_per_row
 from bnnlib.kernels.convolution import Filters, conv1d, conv1d_threshold, conv2d, conv2d_threshold, prepack_filters
 from bnnlib.kernels.dispatch import info, instruction_set
 from bnnlib.kernels.memory import empty
-from bnnlib.kernels.packing import pack, pack_images, unpack, unpack_images
+from bnnlib.kernels.packing import pack, pack_branches, pack_images, unpack, unpack_images
 from bnnlib.kernels.panels import Panels, prepack
 from bnnlib.kernels.products import (
     Codes,
@@ -45,6 +45,6 @@ from bnnlib.kernels.products import (
 __all__ = [
     "MAX_COLUMNS", "Codes", "Filters", "Panels", "conv1d", "conv1d_threshold", "conv2d", "conv2d_threshold", "empty",
     "info", "instruction_set", "int8_matmul", "int8_matmul_threshold", "loop_matmul", "matmul", "matmul_codes",
-    "matmul_threshold", "naive_matmul", "pack", "pack_codes", "pack_images", "prepack", "prepack_filters", "reference",
-    "sign_matmul", "unpack", "unpack_images", "words_per_row",
+    "matmul_threshold", "naive_matmul", "pack", "pack_branches", "pack_codes", "pack_images", "prepack",
+    "prepack_filters", "reference", "sign_matmul", "unpack", "unpack_images", "words_per_row",
 ]  # fmt: skip

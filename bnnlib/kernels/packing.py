@@ -8,7 +8,7 @@ from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import check_columns, check_groups, check_packed, describe, rows_in_place, words_per_row
 from bnnlib.kernels.memory import new
 
-__all__ = ["pack", "pack_images", "unpack", "unpack_images"]
+__all__ = ["pack", "pack_branches", "pack_images", "unpack", "unpack_images"]
 
 _PACKERS = {
     np.dtype(np.float32): _kernels.pack_f32,
@@ -77,6 +77,40 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
         x = x.transpose(0, 2, 3, 1)
     rows = np.ascontiguousarray(x).reshape(images * height * width * groups, each)
     return pack(rows).reshape(images, height, width, groups * words)
+
+
+def pack_branches(x: np.ndarray, shifts: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> np.ndarray:
+    """Packs the signs of images under K shifts of their channels: the bits of IE-Net's branches, which share weights.
+
+    The branches lie one after the other like more images, so that a single convolution takes them all, in one pass
+    over the weights: ``conv2d(pack_branches(x, shifts), filters).reshape(K, N, OH, OW, O)`` holds the K sums.
+
+    Args:
+        x: float32 or float64 images, as for :func:`pack_images`, as are ``layout`` and ``groups``.
+        shifts: (K, C), of the dtype of ``x``: each is added to its channel before the sign, rounded once.
+
+    Returns:
+        uint64, shape (K * N, H, W, groups * ceil(C / groups / 64)): bit 1 where ``x + shift >= 0``.
+
+    Raises:
+        TypeError, ValueError: as :func:`pack_images`; ``shifts`` has another dtype or shape, or a NaN.
+    """
+    if layout not in ("NCHW", "NHWC"):
+        raise ValueError(f'layout must be "NCHW" or "NHWC", received {layout!r}')
+    for name, array in (("x", x), ("shifts", shifts)):
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name} must be a float32 or float64 NumPy array, received {describe(array)}")
+    if x.ndim != 4:
+        raise ValueError(f"pack_branches takes four dimensions ({layout}), received shape {x.shape}")
+    channels = x.shape[3 if layout == "NHWC" else 1]
+    if shifts.dtype != x.dtype or shifts.ndim != 2 or shifts.shape[1] != channels or not len(shifts):
+        raise ValueError(
+            f"shifts must be {x.dtype}, shape (K, {channels}) with K >= 1, "
+            f"received {shifts.dtype}, shape {shifts.shape}"
+        )
+    over_pixels = shifts if layout == "NHWC" else shifts[:, :, None, None]
+    packed = [pack_images(x + shift, layout, groups=groups) for shift in over_pixels]
+    return np.concatenate(packed, out=new((len(packed) * len(x), *packed[0].shape[1:]), np.uint64))
 
 
 def unpack(bits: np.ndarray, columns: int, dtype=np.int8) -> np.ndarray:

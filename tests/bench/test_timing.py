@@ -1,10 +1,14 @@
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from bnnlib import bench
 from bnnlib.bench import measure_biometrics, measure_steps, side_by_side
+from bnnlib.cli import app
 
 
 def test_contenders_take_turns_and_the_ratio_is_to_the_first():
@@ -73,3 +77,12 @@ def test_the_all_binary_network_is_timed_beside_pytorchs_which_gives_the_same_sc
     # one second: 92 frames after the first convolution, 38 after the second, 11 after the third
     macs = 92 * 128 * 64 * 9 + (38 + 11) * 128 * 128 * 9 + 128
     assert table["gmacs"].iloc[3] == pytest.approx(macs / table["ms"].iloc[3] / 1e6, rel=1e-3)
+
+
+def test_branches_are_timed_in_one_convolution_and_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "measure_branches", partial(bench.measure_branches, [2], [(16, 8)]))
+    done = CliRunner().invoke(app, ["bench", "branches", "--rounds", "3", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (table,) = bench.stored(tmp_path / "bench" / "branches.csv").values()
+    assert table["contender"].tolist() == ["one convolution", "one convolution, packing in the call"]
+    assert (table[["ms", "ms_apart", "ratio"]] > 0).all(axis=None)

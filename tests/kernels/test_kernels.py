@@ -205,6 +205,41 @@ def test_images_of_either_layout_pack_alike_and_come_back(groups, isa):
     )
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_branches_are_the_signs_of_shifted_images_one_after_the_other(dtype, layout):
+    rng = np.random.default_rng(13)
+    x, shifts = rng.standard_normal((2, 70, 3, 5)).astype(dtype), rng.standard_normal((3, 70)).astype(dtype)
+    x[0, 0], shifts[1, 0] = -shifts[0, 0], shifts[0, 0]  # sums of exactly 0, whose sign is +1
+    given = x if layout == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    bits = kernels.pack_branches(given, shifts, layout)
+    expected = np.concatenate([np.where(x + shift[:, None, None] >= 0, 1, -1) for shift in shifts])
+    np.testing.assert_array_equal(kernels.unpack_images(bits, 70), expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "shifts", "message"),
+    [
+        ((1, 8, 2, 2), (3, 7), r"shifts must be float32, shape \(K, 8\) with K >= 1, received .*\(3, 7\)"),
+        ((1, 8, 2, 2), (0, 8), "with K >= 1"),
+        ((8, 2, 2), (3, 8), "takes four dimensions"),
+    ],
+)
+def test_branches_of_other_shapes_are_refused(x, shifts, message):
+    with pytest.raises(ValueError, match=message):
+        kernels.pack_branches(np.ones(x, np.float32), np.ones(shifts, np.float32))
+
+
+def test_branches_take_real_values_of_one_kind_and_no_nan():
+    x, shifts = np.ones((1, 8, 2, 2), np.float32), np.ones((2, 8), np.float32)
+    with pytest.raises(TypeError, match="x must be a float32 or float64"):
+        kernels.pack_branches(x.astype(np.int8), shifts)
+    with pytest.raises(ValueError, match="shifts must be float32"):
+        kernels.pack_branches(x, shifts.astype(float))
+    with pytest.raises(ValueError, match="NaN has no sign"):
+        kernels.pack_branches(x, np.full_like(shifts, np.nan))
+
+
 @pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(
     ("m", "n", "k"), [(5, 3, 70), (1, 32, 64), (7, 33, 65), (40, 64, 200), (3, 100, 1), (2, 5, 0), (0, 3, 4)]

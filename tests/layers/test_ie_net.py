@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bnnlib
-from bnnlib import models
+from bnnlib import kernels, models
 from bnnlib.layers import BranchedConv1d, BranchedConv2d, BranchedLinear
 from bnnlib.quantizers import IEEActivation, IEEWeight
 
@@ -65,6 +65,25 @@ def test_one_factor_for_the_layer_is_one_product_of_the_summed_signs():
             assert len(calls) == 1
     with pytest.raises(ValueError, match="mixing must be"):
         BranchedLinear(6, 4, mixing="matrix")
+
+
+@pytest.mark.parametrize("branches", [1, 2, 3])
+def test_one_convolution_of_the_packed_branches_gives_the_sums_of_all(branches):
+    torch.manual_seed(1)
+    layer = BranchedConv2d(70, 6, 3, padding=1, bias=False, branches=branches, weight_quantizer=IEEWeight(6),
+                           input_quantizer=IEEActivation()).eval()  # fmt: skip
+    layer.shift.data.normal_(0, 0.3)
+    layer.mix.data.normal_(0, 0.5)
+    x = torch.randn(2, 70, 5, 5)
+    codes, scale = layer.weight_quantizer.codes(layer.weight.detach())
+    bits = kernels.pack_branches(x.numpy(), layer.shift.detach().numpy())
+    sums = kernels.conv2d(bits, kernels.prepack_filters(codes.numpy()), padding=1).reshape(branches, 2, 5, 5, 6)
+    factors = torch.cat([torch.ones(1, 6), layer.mix.detach()])
+    mixed = torch.zeros(2, 6, 5, 5)
+    for factor, of_branch in zip(factors, torch.from_numpy(sums).float(), strict=True):
+        mixed = mixed + factor.reshape(-1, 1, 1) * of_branch.permute(0, 3, 1, 2)
+    with torch.no_grad():
+        assert torch.equal(layer(x), mixed * (scale.reshape(-1, 1, 1) if scale.dim() else scale))
 
 
 def test_a_method_is_varied_in_its_branches():
