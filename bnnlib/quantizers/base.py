@@ -20,9 +20,9 @@ def binary_sign(x: Tensor, zero: float = 1.0) -> Tensor:
     """
     if zero == 0:
         return torch.sign(x)
-    # -1, 0, 1 -> -1, 1, 3 -> -1, 1, 1, or -> -3, -1, 1 -> -1, -1, 1. In place, because on large maps a new tensor costs
-    # more than the arithmetic.
-    return torch.nan_to_num(x, nan=-1.0).sign_().mul_(2).add_(zero).clamp_(-1, 1)
+    # 0 or 1 in the dtype of x, then -1 or 1 in place: on large maps each pass and each new tensor costs time
+    above = torch.ge if zero > 0 else torch.gt
+    return above(x.detach(), 0, out=torch.empty_like(x)).mul_(2).sub_(1)
 
 
 def checked_zero(zero: float) -> float:
