@@ -68,18 +68,21 @@ def recommend(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each of :data:`NEEDS` that some method meets: ``method``, its ``accuracy`` (%), ``bytes`` and
-        ``step``, and ``as good``: other methods that come into question and can't be told from it, because the ranges
-        of their seeds overlap its own (where accuracy decides) or because they have the same value.
+        ``step``, and ``as good``: other methods that come into question and can't be told from it. Where accuracy
+        decides, the ranges of their seeds overlap its own; where bytes or time decide, they have exactly the same value
+        besides, and the most accurate of these is the one that is named.
     """
     rows = []
     for need in NEEDS:
-        candidates = table[need.suits(table) & table[need.by].notna()]
+        candidates = table[need.suits(table) & table[need.by].notna()].sort_values("accuracy", ascending=False)
         if not len(candidates):
             continue
         best = candidates[need.by].astype(float)
         name = best.idxmin() if need.least else best.idxmax()
         chosen, others = candidates.loc[name], candidates.drop(index=name)
-        level = others["most"] >= chosen["least"] if need.by == "accuracy" else others[need.by] == chosen[need.by]
+        level = others["most"] >= chosen["least"]
+        if need.by != "accuracy":
+            level &= others[need.by] == chosen[need.by]
         rows.append(
             {
                 "need": need.name,

@@ -25,6 +25,14 @@ def test_each_need_gets_the_method_that_a_person_would_pick_from_the_table():
     assert chosen["bytes"].tolist() == [70, 40, 45, 42, 30]
 
 
+def test_of_methods_of_one_size_the_most_accurate_is_taken():
+    level = TABLE.assign(bytes=[800, 40, 70, 30, 42, 42])
+    chosen = recommend(level).loc["smallest of signs only"]
+    assert (chosen["method"], chosen["as good"]) == ("better signs", "also good")
+    apart = level.assign(most=level["most"].where(level.index != "also good", 91.45))
+    assert recommend(apart).loc["smallest of signs only", "as good"] == ""
+
+
 def test_a_need_that_no_method_meets_has_no_row():
     chosen = recommend(TABLE.loc[["float", "weights"]])
     assert chosen["method"].tolist() == ["weights", "weights", "weights"]
