@@ -208,8 +208,8 @@ FAULTS = (
     ),
     Fault(
         "weight decay on latent weights",
-        "latent weights shrink and signs flip all the time",
-        "decay pulls a latent weight to zero, where every step turns its sign; its size means nothing to the network",
+        "latent weights shrink, and signs go on flipping to the end",
+        "decay pulls a latent weight towards zero, where a small step turns its sign; its size means nothing to the network",
         "no weight decay for latent weights",
         _shrinking,
     ),
