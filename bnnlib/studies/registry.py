@@ -17,7 +17,7 @@ STUDIES: dict[str, Study] = {
         *(ideas.TUNING, ideas.METHODS),
         *(mnist.TUNING, mnist.REGULARISATION),
         *(regularisation.TUNING, regularisation.METHODS),
-        *(words.TUNING, words.METHODS, words.SPLIT),
+        *(words.TUNING, words.METHODS, words.VARIANTS, words.SPLIT),
         stability.STABILITY,
         *(wake_word.TUNING, wake_word.METHODS),
         *(speaker_gender.TUNING, speaker_gender.METHODS, speaker_gender.FOLDED),

@@ -5,6 +5,8 @@ size, epochs. Each method has the learning rate that suits it best on validation
 block of their own stand there twice: in it, and in the common block of XNOR-Net's paper, with their quantizers alone.
 """
 
+from dataclasses import replace
+
 from bnnlib.studies.run import Run, Study
 from bnnlib.training import Settings
 
@@ -31,12 +33,17 @@ SEEDS = {arm: range(5 if arm in ("float", *WEIGHTS_ONLY, *ACTIVATIONS_TOO) else 
 TUNED = dict.fromkeys(ARMS, 3e-3)
 
 
-def _run(name: str, arm: str, settings: Settings) -> Run:
+def _run(name: str, arm: str, settings: Settings, *, start: Run | None = None, teacher: Run | None = None) -> Run:
     method, changes = ARMS[arm]
     return Run(
         name, method, "command-cnn", "SpeechCommands", settings,
         data_options={"augment": AUGMENT}, method_options={"loss": "cross_entropy", **changes},
+        start=start, teacher=teacher,
     )  # fmt: skip
+
+
+def _tuned(arm: str, seed: int) -> Settings:
+    return Settings(epochs=EPOCHS, batch_size=BATCH, learning_rate=TUNED[arm], select="last", seed=seed)
 
 
 TUNING = Study(
@@ -57,17 +64,32 @@ TUNING = Study(
 METHODS = Study(
     name="words",
     question="What do few bits cost on ten spoken words?",
-    runs=tuple(
-        _run(
-            arm,
-            arm,
-            Settings(epochs=EPOCHS, batch_size=BATCH, learning_rate=TUNED[arm], select="last", seed=seed),
-        )
-        for seed in range(5)
-        for arm in ARMS
-        if seed in SEEDS[arm]
-    ),
+    runs=tuple(_run(arm, arm, _tuned(arm, seed)) for seed in range(5) for arm in ARMS if seed in SEEDS[arm]),
     scores=frozenset({"float", "binaryconnect-deterministic", "xnor-operator", "lsq-w2a2"}),
+)
+
+# What a trained float network can do for few bits: give its weights to begin with, or its scores to learn from. And
+# two steps of training: real weights under binary activations, then the signs of these. Rates are those of METHODS.
+VARIED = ("xnor-operator", "lsq-w2a2", "bi-real")
+SHARE = 0.5  # of the loss that compares with the teacher
+
+
+def _variants(seed: int) -> list[Run]:
+    taught = _run("float", "float", _tuned("float", seed))
+    runs = [taught]
+    for arm in VARIED:
+        settings = _tuned(arm, seed)
+        runs.append(_run(f"{arm}, from float", arm, settings, start=taught))
+        runs.append(_run(f"{arm}, float teacher", arm, replace(settings, distillation=SHARE), teacher=taught))
+    first = _run("bi-real, real weights", "bi-real", _tuned("bi-real", seed))
+    first = replace(first, method_options={**first.method_options, "weights": "real"})
+    return [*runs, first, _run("bi-real, two steps", "bi-real", _tuned("bi-real", seed), start=first)]
+
+
+VARIANTS = Study(
+    name="words-variants",
+    question="What do a float network's weights or scores, or two steps of training, add to few bits?",
+    runs=tuple(run for seed in range(3) for run in _variants(seed)),
 )
 
 SPLIT_SIZE = 5_000  # training clips, the same for both
