@@ -209,7 +209,7 @@ FAULTS = (
     Fault(
         "weight decay on latent weights",
         "latent weights shrink, and signs go on flipping to the end",
-        "decay pulls a latent weight towards zero, where a small step turns its sign; its size means nothing to the network",
+        "decay pulls a latent weight to zero, where a small step turns its sign; its size means nothing to the network",
         "no weight decay for latent weights",
         _shrinking,
     ),
