@@ -94,7 +94,7 @@ METHODS = Study(
 )
 
 
-FOLDED_ARMS = (("all-binary", "all"), ("all-binary", "agreeing"), (TWIN, "all"))
+FOLDED_ARMS = tuple((arm, labels) for labels in ("all", "agreeing") for arm in ("all-binary", TWIN))
 FOLDED = Study(
     name="speaker-gender-folds",
     question="And on all adults, each judged by a network that never heard them?",
