@@ -469,8 +469,8 @@ def export_biometrics(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A state dict of bnnlib.models.BinaryBiometrics, as safetensors. By default that of the study's first "
-            "run (all-binary, labels and pitch in agreement)."
+            help="A state dict of bnnlib.models.BinaryBiometrics, all-binary, as safetensors (which variant it is of "
+            "can't be seen from it). By default that of the study's first run, with labels and pitch in agreement."
         ),
     ] = None,
     results: Results = None,
@@ -479,6 +479,7 @@ def export_biometrics(
 
     Example: `bnnlib export biometrics weights.txt`
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from bnnlib import models, studies
@@ -490,7 +491,17 @@ def export_biometrics(
         if not weights.is_file():
             raise FileNotFoundError(f"there is no {weights} yet: bnnlib study run speaker-gender --run {run.id}")
     model = models.BinaryBiometrics("larq-approx-sign")
-    model.load_state_dict(load_file(weights))
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights} is no safetensors file: {error}") from error
+    wanted, given = ({name: tuple(v.shape) for name, v in each.items()} for each in (model.state_dict(), state))
+    if wanted != given:
+        differing = sorted(set(wanted.items()) ^ set(given.items()))
+        raise ValueError(
+            f"{weights} is no state dict of the all-binary network: {differing[0][0]} differs, or is missing"
+        )
+    model.load_state_dict(state)
     model.sign_network().write_text(file)
     console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 

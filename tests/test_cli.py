@@ -91,6 +91,20 @@ def test_a_network_of_signs_is_exported_and_checked(tmp_path):
     done = bnnlib("check", "biometrics", str(text))
     assert done.returncode == 2
     assert "line 70,001: must be 1 or -1, it is '0'" in done.stderr
+    for content, message in (
+        ("1.0\n" * 369_153, "line 1: must be 1 or -1, it is '1.0'"),
+        ("1\n" * 900_000, "must have 369,153 lines, it has 738,306 and more"),
+    ):
+        text.write_text(content)
+        assert message in bnnlib("check", "biometrics", str(text)).stderr
+    done = bnnlib("export", "biometrics", str(tmp_path / "other.txt"), "--weights", str(text))
+    assert done.stderr.startswith(f"error: {text} is no safetensors file: ")
+    other = models.BinaryBiometrics("larq-approx-sign", variant="batch-norm")
+    save_file(other.state_dict(), tmp_path / "norm.safetensors")
+    done = bnnlib("export", "biometrics", str(tmp_path / "other.txt"), "--weights", str(tmp_path / "norm.safetensors"))
+    assert "is no state dict of the all-binary network: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "other.txt").exists()
 
 
 def test_without_a_trained_network_the_export_says_what_to_run(tmp_path):

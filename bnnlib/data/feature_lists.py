@@ -5,8 +5,10 @@ third column may name the speaker. A first line of column names is passed over. 
 features of a recording, shape (64, t), t >= 57, found beside the list.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ BANDS = SHAPES[0][1]
 class FeatureSplit:
     """Recordings of different lengths as they are; see :class:`~bnnlib.data.Split`.
 
-    With a generator each gives a crop of ``crop`` frames, drawn by (seed, recording), or all of it if it is shorter.
+    With a generator each gives a crop of ``crop`` frames, drawn by (seed, recording); a shorter one is repeated.
 
     Attributes:
         features: for each recording float32 of shape (64, t).
@@ -54,8 +56,10 @@ class FeatureSplit:
 
     def _seen(self, row: int, draw: Generator | None) -> np.ndarray:
         features = self.features[row]
-        if draw is None or features.shape[1] <= self.crop:
+        if draw is None:
             return features
+        if features.shape[1] < self.crop:
+            return np.resize(features.T, (self.crop, len(features))).T
         rng = np.random.default_rng((draw.initial_seed(), int(self.ids[row])))
         first = int(rng.integers(0, features.shape[1] - self.crop + 1))
         return features[:, first : first + self.crop]
@@ -74,25 +78,33 @@ def read_feature_lists(
         crop: frames of a training crop, at least 57.
         held_out: share of the training list that validates: whole speakers where the list names them, else recordings.
 
+    Warns if a speaker, or a file, of the training list is in the test list too.
+
     Raises:
         DataNotFound: a list or a file is missing.
-        DataCorrupt: a line or a file is not as described above; the message names it.
+        DataCorrupt: a line or a file is not as described above, or a speaker has both labels; the message names it.
         ValueError: crop or share out of range, or a class of which too few are left.
     """
-    if crop < LEAST_FRAMES:
-        raise ValueError(f"crop must be at least {LEAST_FRAMES} frames, received {crop}")
+    if type(crop) is not int or crop < LEAST_FRAMES:
+        raise ValueError(f"crop must be a whole number of at least {LEAST_FRAMES} frames, received {crop!r}")
     if not 0 < held_out < 1:
         raise ValueError(f"held_out must lie between 0 and 1, received {held_out}")
     rows = _rows(Path(train))
+    tests = [] if test is None else _rows(Path(test))
+    if shared := sorted({row.heard_in for row in rows} & {row.heard_in for row in tests}):
+        warnings.warn(
+            f"{test} has what {train} has as well ({len(shared)}, the first: {shared[0]}): such a test flatters",
+            stacklevel=2,
+        )
     held = set()
     for label in (0, 1):
         # in an order that has nothing to do with the names
-        speakers = sorted({speaker for _, each, speaker in rows if each == label}, key=number)
+        speakers = sorted({row.speaker for row in rows if row.label == label}, key=number)
         if len(speakers) < 2:
             raise ValueError(f"{train}: two {CLASSES[label]} speakers or more are needed, found {len(speakers)}")
         held.update(speakers[: min(len(speakers) - 1, max(1, round(held_out * len(speakers))))])
-    parts = [[row for row in rows if (row[2] in held) == validates] for validates in (False, True)]
-    tested = None if test is None else _split(_rows(Path(test)), crop)
+    parts = [[row for row in rows if (row.speaker in held) == validates] for validates in (False, True)]
+    tested = None if test is None else _split(tests, crop)
     return Splits(
         "FeatureLists",
         f"features of {train}, {len(parts[0])} to train on, {len(parts[1])} held out, crop {crop}",
@@ -102,12 +114,31 @@ def read_feature_lists(
     )
 
 
-def _rows(path: Path) -> list[tuple[Path, int, str]]:
-    """File, label and speaker of each line; without a third column each recording is a speaker of its own."""
+@dataclass(frozen=True)
+class _Row:
+    """A line of a list; without a third column each recording is a speaker of its own, and has its name."""
+
+    file: Path
+    name: str
+    label: int
+    speaker: str
+
+    @property
+    def heard_in(self) -> str:
+        """The speaker, or the file where none is named."""
+        return str(self.file.resolve()) if self.speaker == self.name else f"speaker {self.speaker}"
+
+
+def _rows(path: Path) -> list[_Row]:
     if not path.is_file():
         raise DataNotFound(f"no list {path}: a line for each recording, with the file's name, a tab and the label")
-    rows = []
-    for at, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataCorrupt(f"{path} is no text in UTF-8: {error}") from error
+    rows: list[_Row] = []
+    label_of: dict[str, int] = {}
+    for at, line in enumerate(text.splitlines(), start=1):
         cells = [cell.strip() for cell in line.split("\t")]
         if at == 1 and len(cells) > 1 and cells[1].lower() in HEADERS:
             continue
@@ -117,26 +148,24 @@ def _rows(path: Path) -> list[tuple[Path, int, str]]:
                 f"speaker; received {line[:60]!r}"
             )
         file = path.parent / (cells[0] if cells[0].endswith(".npy") else f"{cells[0]}.npy")
-        rows.append((file, LABELS[cells[1].lower()], cells[2] if len(cells) == 3 else cells[0]))
+        row = _Row(file, cells[0], LABELS[cells[1].lower()], cells[2] if len(cells) == 3 else cells[0])
+        if label_of.setdefault(row.speaker, row.label) != row.label:
+            raise DataCorrupt(f"{path}, line {at}: {row.speaker} has both labels")
+        rows.append(row)
     if not rows:
         raise DataCorrupt(f"{path} names no recording")
     return rows
 
 
-def _split(rows: list[tuple[Path, int, str]], crop: int) -> FeatureSplit:
-    read = sorted(((_features(file), file, label, speaker) for file, label, speaker in rows), key=_by_length)
-    features, files, labels, speakers = zip(*read, strict=True)
+def _split(rows: list[_Row], crop: int) -> FeatureSplit:
+    read = sorted(((_features(row.file), row) for row in rows), key=lambda pair: (pair[0].shape[1], pair[1].name))
     return FeatureSplit(
-        features,
-        torch.tensor(labels),
-        torch.tensor([number(file.name) for file in files]),
-        torch.tensor([number(speaker) for speaker in speakers]),
+        tuple(features for features, _ in read),
+        torch.tensor([row.label for _, row in read]),
+        torch.tensor([number(row.name) for _, row in read]),
+        torch.tensor([number(row.speaker) for _, row in read]),
         crop,
     )
-
-
-def _by_length(row: tuple) -> tuple[int, str]:
-    return row[0].shape[1], row[1].name
 
 
 def _features(file: Path) -> np.ndarray:
@@ -144,14 +173,17 @@ def _features(file: Path) -> np.ndarray:
         raise DataNotFound(f"{file} is missing: the list names it")
     try:
         values = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise DataCorrupt(f"{file} is no .npy file of numbers: {error}") from error
+    if not isinstance(values, np.ndarray):
+        raise DataCorrupt(f"{file} is no .npy file of numbers but an archive of several")
     if values.ndim != 2 or values.shape[0] != BANDS or values.shape[1] < LEAST_FRAMES or values.dtype.kind not in "fiu":
         raise DataCorrupt(
             f"{file} must hold numbers of shape ({BANDS}, t) with t >= {LEAST_FRAMES}, received {values.dtype} of "
             f"shape {values.shape}"
         )
-    values = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and refused
+        values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise DataCorrupt(f"{file} holds NaN or infinity")
     return values

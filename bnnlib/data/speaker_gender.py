@@ -72,6 +72,7 @@ class UtteranceSplit:
         augmentation: what else a generator changes.
         seconds: if given, only the middle of each sentence is taken, that long (whole where it is shorter).
         batch: how many are judged at once: sorted by length, so few are nearly as long as the longest of them.
+        ages: int64, shape (N,): of the speakers, in years; None where it isn't known.
     """
 
     pictures: Sequence[np.ndarray]
@@ -85,6 +86,7 @@ class UtteranceSplit:
     augmentation: Augmentation = AUGMENTATIONS["none"]
     seconds: float | None = None
     batch: int = 32
+    ages: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -192,8 +194,10 @@ def load_speaker_gender(
     ):
         if value not in known:
             raise ValueError(f"no {name} {value!r} of {NAME}; known: {', '.join(map(str, known))}")
-    if crop < LEAST_FRAMES:
-        raise ValueError(f"crop must be at least {LEAST_FRAMES} frames, received {crop}")
+    if type(crop) is not int or crop < LEAST_FRAMES:
+        raise ValueError(f"crop must be a whole number of at least {LEAST_FRAMES} frames, received {crop!r}")
+    if not isinstance(balance, bool):
+        raise ValueError(f"balance must be True or False, received {balance!r}")
     test = test and split == "official"
     if profile == "quick":
         utterances, pictures = _sample()
@@ -223,6 +227,7 @@ def load_speaker_gender(
             deviation,
             crop,
             AUGMENTATIONS[augment if training else "none"],
+            ages=torch.tensor([part[i].age for i in at]),
         )
 
     train = made(chosen["train"], training=True)

@@ -126,12 +126,13 @@ class SignNetwork:
             ValueError: a line is neither 1 nor -1, or there are more or fewer than 369,153; the message names the line.
         """
         path = Path(path)
-        if path.stat().st_size > 4 * VALUES:
-            raise ValueError(f"{path} has {path.stat().st_size:,} bytes; {VALUES:,} lines of 1 and -1 have fewer")
-        lines = path.read_bytes().decode("latin-1").split("\n")
-        if lines[-1] == "":  # after the last line's end
+        with path.open("rb") as file:
+            content = file.read(4 * VALUES + 1)  # more than the lines of any right file
+        longer = len(content) > 4 * VALUES
+        lines = content.decode("latin-1").split("\n")
+        if longer or lines[-1] == "":  # a line that is cut off, or what follows the end of the last one
             lines.pop()
-        return cls.of_values(_parsed(lines, path))
+        return cls.of_values(_parsed(lines, path, longer))
 
     def score(self, features: np.ndarray) -> int:
         """The sum of the last layer, by the kernels: odd, within -129..129.
@@ -184,7 +185,7 @@ def _or_of_pairs(bits: np.ndarray) -> np.ndarray:
     return pooled
 
 
-def _parsed(lines: Iterable[str], path: Path) -> np.ndarray:
+def _parsed(lines: Iterable[str], path: Path, longer: bool) -> np.ndarray:
     known = {"1": 1, "-1": -1}
     values = []
     for number, line in enumerate(lines, start=1):
@@ -193,5 +194,5 @@ def _parsed(lines: Iterable[str], path: Path) -> np.ndarray:
             raise ValueError(f"{path}, line {number:,}: {what}")
         values.append(known[line])
     if len(values) != VALUES:
-        raise ValueError(f"{path} must have {VALUES:,} lines, it has {len(values):,}")
+        raise ValueError(f"{path} must have {VALUES:,} lines, it has {len(values):,}{' and more' if longer else ''}")
     return np.array(values, np.int8)

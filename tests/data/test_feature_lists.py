@@ -28,7 +28,8 @@ def recordings(tmp_path):
 
 def test_who_has_features_of_the_own_trains_exports_and_gets_the_same_classes_back(recordings, tmp_path):
     folder, lines = recordings
-    splits = data.read_feature_lists(written(folder, lines), written(folder, lines[1:9], "test.tsv"), crop=120)
+    with pytest.warns(UserWarning, match=r"test\.tsv has what .*train\.tsv has as well \(4, the first: speaker s0\)"):
+        splits = data.read_feature_lists(written(folder, lines), written(folder, lines[1:9], "test.tsv"), crop=120)
     assert len(splits.train) + len(splits.validation) == 24
     assert not splits.shared_groups() - set(splits.test.groups.tolist())  # the test list repeats training here
     assert set(splits.train.groups.tolist()).isdisjoint(splits.validation.groups.tolist())
@@ -40,6 +41,22 @@ def test_who_has_features_of_the_own_trains_exports_and_gets_the_same_classes_ba
         features = splits.test.features[row]
         assert np.array_equal(splits.test.inputs(torch.tensor([row]))[0].numpy(), features)  # handed over as they are
         assert signs.predict(features) == result.test_scores[row].argmax() == (signs.reference_score(features) > 0)
+
+
+def test_a_shorter_recording_is_repeated_in_training_and_names_in_folders_stay_apart(tmp_path):
+    lines = []
+    for folder, label in (("f", "female"), ("m", "male")):
+        (tmp_path / folder).mkdir()
+        for at in range(3):
+            np.save(tmp_path / folder / f"{at}.npy", np.arange(64 * 60.0).reshape(64, 60) + at)
+            lines.append(f"{folder}/{at}\t{label}")
+    path = tmp_path / "list.tsv"
+    path.write_text("\n".join(lines), encoding="utf-8-sig")  # as spreadsheets save it
+    train = data.read_feature_lists(path, crop=100).train
+    assert len(set(train.ids.tolist())) == len(train)
+    seen = train.inputs(draw=torch.Generator().manual_seed(0))
+    assert seen.shape == (len(train), 64, 100)
+    assert torch.equal(seen[:, :, 60:], seen[:, :, :40])
 
 
 def test_a_crop_is_drawn_anew_in_every_epoch_and_the_same_for_the_same_seed(recordings):
@@ -65,6 +82,10 @@ def test_a_crop_is_drawn_anew_in_every_epoch_and_the_same_for_the_same_seed(reco
         ("short\tmale", r"received float64 of shape \(64, 56\)"),
         ("text\tmale", "text.npy is no .npy file of numbers"),
         ("nan\tmale", "nan.npy holds NaN"),
+        ("huge\tmale", "huge.npy holds NaN or infinity"),
+        ("several\tmale", "several.npy is no .npy file of numbers but an archive"),
+        ("broken\tmale", "broken.npy is no .npy file of numbers"),
+        ("r1\tfemale\ts1", "line 4: s1 has both labels|line 3: s1 has both labels"),
     ],
 )
 def test_what_is_wrong_is_named(recordings, line, message):
@@ -72,6 +93,10 @@ def test_what_is_wrong_is_named(recordings, line, message):
     np.save(folder / "flat.npy", np.zeros(64))
     np.save(folder / "short.npy", np.zeros((64, 56)))
     np.save(folder / "nan.npy", np.full((64, 60), np.nan))
+    np.save(folder / "huge.npy", np.full((64, 60), 1e300))
+    np.savez(folder / "several.npz", np.zeros((64, 60)))
+    (folder / "several.npz").rename(folder / "several.npy")
+    (folder / "broken.npy").write_bytes(b"PK\x03\x04 and no more")
     (folder / "text.npy").write_text("0.5 0.25")
     with pytest.raises((data.DataCorrupt, data.DataNotFound), match=message):
         data.read_feature_lists(written(folder, [*lines[:2], line, *lines[2:]]))
@@ -80,8 +105,12 @@ def test_what_is_wrong_is_named(recordings, line, message):
 def test_wrong_arguments_and_lists_of_one_class_are_refused(recordings):
     folder, lines = recordings
     path = written(folder, lines)
-    with pytest.raises(ValueError, match="crop must be at least 57 frames, received 56"):
+    with pytest.raises(ValueError, match="crop must be a whole number of at least 57 frames, received 56"):
         data.read_feature_lists(path, crop=56)
+    latin = folder / "latin.tsv"
+    latin.write_bytes("é\tmale".encode("latin-1"))
+    with pytest.raises(data.DataCorrupt, match=r"latin\.tsv is no text in UTF-8"):
+        data.read_feature_lists(latin)
     with pytest.raises(ValueError, match="held_out must lie between 0 and 1, received 1"):
         data.read_feature_lists(path, held_out=1)
     with pytest.raises(data.DataNotFound, match="no list"):

@@ -211,7 +211,9 @@ def test_the_second_time_comes_from_the_cache(packed, monkeypatch):
         ({"labels": "none"}, "known: all, agreeing"),
         ({"fold": 5}, "no fold 5"),
         ({"augment": "shift"}, "no augment 'shift'"),
-        ({"crop": 56}, "crop must be at least 57 frames, received 56"),
+        ({"crop": 56}, "crop must be a whole number of at least 57 frames, received 56"),
+        ({"crop": 57.5}, "crop must be a whole number of at least 57 frames, received 57.5"),
+        ({"balance": "no"}, "balance must be True or False, received 'no'"),
         ({"speakers": 21}, r"speakers must be a whole number in 2..20, received 21"),
     ],
 )
@@ -257,3 +259,12 @@ def test_a_speaker_with_two_genders_is_refused(packed):
     path.write_text(path.read_text().replace("1003/100300001.flac,1003,m", "1003/100300001.flac,1003,f"))
     with pytest.raises(DataCorrupt, match=r"speaker 1003 is .* in one place and .* in another"):
         load()
+
+
+def test_ages_are_those_of_the_speakers():
+    splits = data.load("SpeakerGender", "quick")
+    assert splits.train.ages.min() >= 17
+    assert splits.validation.ages.max() < 17
+    for split in (splits.train, splits.validation, splits.test):
+        assert len(split.ages) == len(split)
+        assert len(set(zip(split.groups.tolist(), split.ages.tolist(), strict=True))) == len(split.groups.unique())

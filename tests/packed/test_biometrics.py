@@ -99,7 +99,7 @@ def test_the_text_goes_weights_then_biases_layer_by_layer(tmp_path):
         (lambda lines: [*lines[:9], "1 ", *lines[10:]], "line 10: must be 1 or -1, it is '1 '"),
         (lambda lines: [*lines[:9], "+1", *lines[10:]], "line 10: must be 1 or -1, it is '[+]1'"),
         (lambda lines: [*lines[:9], "\u00e9", *lines[10:]], "line 10: must be 1 or -1"),
-        (lambda lines: ["-1" for _ in range(800_000)], "lines of 1 and -1 have fewer"),
+        (lambda lines: ["-1" for _ in range(800_000)], "must have 369,153 lines, it has 492,204 and more"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, change, message):
