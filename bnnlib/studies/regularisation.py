@@ -39,8 +39,8 @@ TUNED = {
         "stochastic": (3e-3, "cross_entropy"),
     },
     55_000: {
-        "no regulariser": (1e-3, "cross_entropy"),
-        "dropout 50 %": (1e-3, "cross_entropy"),
+        "no regulariser": (3e-4, "cross_entropy"),
+        "dropout 50 %": (3e-3, "cross_entropy"),
         "deterministic": (1e-3, "cross_entropy"),
         "stochastic": (3e-3, "cross_entropy"),
     },
