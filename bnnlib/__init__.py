@@ -20,6 +20,7 @@ _NAMES = {
     "BinLinear": "bnnlib.layers",
     "weights_as": "bnnlib.layers",
     "binarize": "bnnlib.convert",
+    "pack": "bnnlib.packed.compile",
     "summary": "bnnlib.packed.summary",
     "check": "bnnlib.checking",
     "fit": "bnnlib.training",

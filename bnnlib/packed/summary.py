@@ -10,7 +10,7 @@ from torch import nn
 
 from bnnlib.graph import Graph, NotTraceable, trace
 from bnnlib.layers import QuantizedLayer
-from bnnlib.packed.layout import PackedTensor, normalisation
+from bnnlib.packed.layout import PackedTensor, normalisation, scale_is_folded
 from bnnlib.quantizers import Quantizer
 
 __all__ = ["LayerSummary", "Summary", "summary"]
@@ -154,9 +154,10 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     """Counts a network's values and work by width.
 
     Weights count with the bits of their codes. A batch norm counts as the two float32 a channel that it is packed as
-    (multiplier and offset); the scale of a layer that feeds one and nothing else, directly or through a ReLU or
-    pooling, is folded into it and costs nothing, otherwise it counts as float32, and so does everything else that is
-    learned (biases, thresholds, step sizes of inputs). What several modules share counts once, at its first place.
+    (multiplier and offset). The scale of a layer that feeds one and nothing else, directly or through a ReLU or
+    pooling, is folded into it and costs nothing, unless weights and inputs both have more than two bits; otherwise it
+    counts as float32, and so does everything else that is learned (biases, thresholds, step sizes of inputs). What
+    several modules share counts once, at its first place.
 
     Multiply-accumulates are those of linear layers, of one- and two-dimensional convolutions, and of
     ``nn.MultiheadAttention``: its four projections (the output's among them) and both of its products. A layer that is
@@ -267,6 +268,10 @@ def _folded(module: nn.Module, following: nn.Module | None, graph: Graph | None)
     """Whether a layer's scale is part of the norm after it; in the order of execution if there is no graph."""
     if not isinstance(module, _WEIGHTED):
         return False
+    if isinstance(module, QuantizedLayer):
+        widths = (quantizer.bits or 32 for quantizer in (module.weight_quantizer, module.input_quantizer))
+        if not scale_is_folded(*widths):
+            return False
     calls = graph.calls(module) if graph is not None else []
     norms = [graph.norm_after(call) for call in calls] if calls else [following]
     return all(isinstance(norm, _NORM) and norm.num_features == module.weight.shape[0] for norm in norms)

@@ -1,0 +1,284 @@
+"""What `bnnlib.pack` makes equals the network it was made of."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from packed.networks import SHAPE, trained
+from torch import nn
+
+import bnnlib
+from bnnlib import models
+from bnnlib.layers import HardTanh, QuantizedLayer, Residual, RPReLU
+from bnnlib.packed import PackedModel
+from bnnlib.packed.compile import norm_constants
+from bnnlib.packed.operations import Geometry, Norm, Product, Sign, Weights, fused_multiply_add
+from bnnlib.packed.thresholds import Chain, steps
+from bnnlib.quantizers import LSQ, DoReFaActivation, NotPackable, RSign, SteSign, StrictSign
+
+PACKABLE = [name for name, method in bnnlib.methods.items() if not method.literal]
+
+
+def codes_of_each_layer(model, x):
+    """Layer's name -> the codes of its input as PyTorch computes them, channels last, for layers with codes."""
+    codes, handles = {}, []
+
+    def remember(name):
+        def hook(layer, inputs):
+            codes[name] = layer.input_quantizer.codes(inputs[0])[0].numpy()
+
+        return hook
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, QuantizedLayer) and layer.input_quantizer.bits is not None and not hasattr(layer, "mix"):
+            handles.append(layer.register_forward_pre_hook(remember(name.replace(".", "_"))))
+    with torch.no_grad():
+        scores = model(torch.from_numpy(x)).numpy()
+    for handle in handles:
+        handle.remove()
+    return codes, scores
+
+
+def flat(values, codes):
+    """A packed value in the order of PyTorch's."""
+    return values.transpose(0, 3, 1, 2).reshape(codes.shape)
+
+
+@pytest.mark.parametrize("first_last", ["int8", "real"])
+@pytest.mark.parametrize("name", PACKABLE)
+def test_a_packed_network_has_the_codes_and_classes_of_the_trained_one(name, first_last):
+    model = trained(lambda: models.CompactCNN(name, size=SHAPE[1], first_last=first_last), name)
+    packed = bnnlib.pack(model, SHAPE)
+    x = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float32)
+    codes, scores = codes_of_each_layer(model, x)
+    values = packed.reference_values(x)
+    method = bnnlib.methods[name]
+    # every sum is a whole number, and no K or shortcut is real: nothing may differ
+    eight_bit = first_last == "int8" and method.real_layers == {"first", "last"}
+    whole = eight_bit and method.activation_bits <= 8 and "naive" not in name and "shortcut" not in method.block
+    assert packed.exact == whole
+    for layer, expected in codes.items():
+        found = values.get(f"{layer}.signs", values.get(f"{layer}.codes"))
+        if whole:
+            assert len(codes) >= 5
+            np.testing.assert_array_equal(flat(found, expected), expected)
+        else:
+            assert (flat(found, expected) != expected).mean() <= 0.002
+    close = {"rtol": 1e-5 if whole else 0.01, "atol": (1e-6 if whole else 0.01) * np.abs(scores).max()}
+    np.testing.assert_allclose(packed.scores(x), scores, **close)
+    np.testing.assert_allclose(packed.reference_scores(x), scores, **close)
+    np.testing.assert_array_equal(packed.predict(x), scores.argmax(1))
+
+
+@pytest.mark.parametrize(
+    "name", ["bnn", "xnor-operator", "lsq-w2a2", "bi-real", "ie-net", "binaryconnect-deterministic"]
+)
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda name: models.MLP(name, width=70, first_last="int8"), (1, 28, 28)),
+        (lambda name: models.WakeWordCNN(name), (1, 50, 13)),
+        (lambda name: models.CommandCNN(name), (1, 50, 40)),
+        (lambda name: models.ResNet20(name, width=8), (3, 32, 32)),
+        (lambda name: models.MobileNetV2(name, width=0.25), (3, 32, 32)),
+    ],
+    ids=["mlp", "wake-word", "command", "resnet", "mobilenet"],
+)
+@pytest.mark.filterwarnings("ignore:a layer with a weight")
+def test_the_networks_of_the_studies_pack(build, shape, name):
+    model = trained(lambda: build(name), name, shape)
+    packed = bnnlib.pack(model, shape)
+    x = torch.randn(6, *shape)
+    with torch.no_grad():
+        scores = model(x).numpy()
+    np.testing.assert_allclose(packed.scores(x.numpy()), scores, rtol=1e-3, atol=2e-4 * np.abs(scores).max())
+    assert packed.bytes == bnnlib.summary(model, shape).bytes
+
+
+@pytest.mark.parametrize("name", PACKABLE)
+def test_bytes_are_those_of_the_summary(name):
+    model = trained(lambda: models.CompactCNN(name, size=SHAPE[1]), name)
+    assert bnnlib.pack(model, SHAPE).bytes == bnnlib.summary(model, SHAPE).bytes
+
+
+def test_packing_leaves_the_model_as_it_was():
+    model = trained(lambda: models.CompactCNN("bnn", size=12), "bnn").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.features[0].eval()
+    bnnlib.pack(model, SHAPE)
+    assert model.training
+    assert not model.features[0].training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+# thresholds
+
+
+class Block(nn.Module):
+    """Signs, a layer, and what follows, then signs and a last layer: the smallest network with a threshold."""
+
+    def __init__(self, *between, second, outputs=24):
+        super().__init__()
+        self.parts = nn.Sequential(
+            bnnlib.BinConv2d(
+                3, outputs, 3, padding=1, bias=False, weight_quantizer=SteSign(), input_quantizer=SteSign()
+            ),
+            *between,
+            bnnlib.BinConv2d(outputs, 4, 1, bias=False, weight_quantizer=SteSign(), input_quantizer=second),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+
+    def forward(self, x):
+        return self.parts(x)
+
+
+ORDERS = {
+    "norm": lambda: [nn.BatchNorm2d(24)],
+    "pool, norm": lambda: [nn.MaxPool2d(2), nn.BatchNorm2d(24)],
+    "norm, pool": lambda: [nn.BatchNorm2d(24), nn.MaxPool2d(2)],
+    "relu, pool, norm": lambda: [nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(24)],
+    "norm, hard tanh, pool of three": lambda: [nn.BatchNorm2d(24), HardTanh(), nn.MaxPool2d(3, 2, 1)],
+    "pool, norm, pool": lambda: [nn.MaxPool2d(2), nn.BatchNorm2d(24), nn.MaxPool2d(2, ceil_mode=True)],
+    "norm, rprelu": lambda: [nn.BatchNorm2d(24), RPReLU(24, channel_axis=-3)],
+    "nothing": list,
+    "norm, norm": lambda: [nn.BatchNorm2d(24), nn.BatchNorm2d(24)],
+}
+SECOND = {
+    "sign": SteSign,
+    "strict sign": lambda: StrictSign(zero=-1.0),
+    "shifted sign": lambda: RSign(24),
+    "two bits": lambda: LSQ(2, unsigned=True),
+    "two signed bits": lambda: DoReFaActivation(2, signed=True),
+    "eight bits": lambda: LSQ(8, batched=True),
+}
+
+
+@pytest.mark.parametrize("second", SECOND)
+@pytest.mark.parametrize("order", ORDERS)
+def test_thresholds_stand_for_whatever_lies_between_two_layers(order, second):
+    model = trained(lambda: Block(*ORDERS[order](), second=SECOND[second]()), "bnn", (3, 9, 9), seed=3)
+    packed = bnnlib.pack(model, (3, 9, 9))
+    x = np.random.default_rng(1).integers(-1, 2, (60, 3, 9, 9)).astype(np.float32)  # many ties
+    codes, scores = codes_of_each_layer(model, x)
+    last = list(codes)[-1]
+    values = packed.reference_values(x)
+    found = values.get(f"{last}.signs", values.get(f"{last}.codes"))
+    np.testing.assert_array_equal(flat(found, codes[last]), codes[last])
+    np.testing.assert_array_equal(packed.scores(x), packed.reference_scores(x))
+    np.testing.assert_allclose(packed.scores(x), scores, rtol=1e-6, atol=1e-5)
+
+
+def test_a_threshold_is_where_the_norm_of_pytorch_changes_its_sign():
+    torch.manual_seed(5)
+    norm = nn.BatchNorm1d(300)
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.weight[:5] = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1.0])
+        norm.bias.normal_()
+        norm.running_mean.copy_(torch.randint(-20, 21, (300,)).float())  # thresholds on whole numbers
+        norm.running_var.uniform_(0.5, 3.0)
+        norm.bias[100:] = 0.0
+    norm.eval()
+    weights = torch.ones(300, 37)
+    multiplier, offset = norm_constants(norm)
+    product = Product(
+        ("x",), "sums", Geometry((1, 1)), weights=Weights(weights.numpy().astype(np.int16)[:, None, None], 1, -1, 2)
+    )
+    between = (Norm(("sums",), "norm", multiplier=multiplier, offset=offset),)
+    found = steps(Chain(product, between, Sign(("norm",), "signs"), 37))
+    sums = torch.arange(-37, 38).float()
+    with torch.no_grad():
+        bits = norm(sums[:, None].repeat(1, 300)).numpy() >= 0
+    expected = (np.arange(-37, 38)[:, None] >= found.at[0]) != found.falling
+    np.testing.assert_array_equal(bits, expected)
+
+
+def test_fused_multiply_add_rounds_once():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(4000).astype(np.float32)
+    factor = (rng.standard_normal(4000) * 2.0 ** rng.integers(-12, 12, 4000)).astype(np.float32)
+    offset = (-x * factor).astype(np.float32)  # all of the sum is the product's rounding
+    offset[::2] *= np.float32(1.5)
+    # the sum in float64 lies in the middle of two float32, the exact one a little beside it
+    x[:2], factor[:2], offset[:2] = np.float32(1 + 2**-23), np.float32(2**-24 + 2**-46), np.float32(1)
+    for a, b, c, result in zip(x, factor, offset, fused_multiply_add(x, factor, offset), strict=True):
+        exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+        distance = abs(Fraction(float(result)) - exact)
+        for neighbour in (np.nextafter(result, np.float32(np.inf)), np.nextafter(result, np.float32(-np.inf))):
+            assert distance <= abs(Fraction(float(neighbour)) - exact)
+
+
+# what does not pack
+
+
+@pytest.mark.parametrize("name", [name for name, method in bnnlib.methods.items() if method.literal])
+def test_signs_of_three_values_do_not_pack(name):
+    model = trained(lambda: models.CompactCNN(name, size=12), name)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, QuantizedLayer):
+                module.weight[0, 0] = 0.0
+    if bnnlib.methods[name].activation_bits == 1 or not bnnlib.methods[name].centring:
+        with pytest.raises(NotPackable, match=r"three values|third value"):
+            bnnlib.pack(model, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Sigmoid()), (3, 2, 2), "no form for Sigmoid"),
+        (nn.Sequential(nn.Linear(4, 3)), (2, 4), "linear layer over an axis of a map"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")), (1, 4, 4), "padding_mode 'reflect'"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 4, 4), "must return scores"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4, track_running_stats=False)), (4, 1), "running statistics"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten()), (1, 6, 6), "only global pooling"),
+    ],
+)  # fmt: skip
+def test_what_has_no_packed_form_is_named(network, shape, message):
+    with pytest.raises(NotPackable, match=message):
+        bnnlib.pack(network, shape)
+
+
+def test_a_shape_that_does_not_fit_and_wrong_names_are_refused():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(ValueError, match="takes 12 features, it gets 16"):
+        bnnlib.pack(network, (1, 4, 4))
+    with pytest.raises(ValueError, match="must be given"):
+        bnnlib.pack(network)
+    with pytest.raises(ValueError, match="2 names for 3 classes"):
+        bnnlib.pack(network, (3, 2, 2), classes=["a", "b"])
+
+
+# use
+
+
+@pytest.fixture(scope="module")
+def packed() -> PackedModel:
+    model = trained(lambda: models.CompactCNN("bnn", size=12), "bnn")
+    return bnnlib.pack(model, SHAPE, classes=[f"class {i}" for i in range(10)])
+
+
+def test_one_input_is_the_same_as_a_batch_of_one(packed):
+    x = np.random.default_rng(0).standard_normal((3, *SHAPE)).astype(np.float32)
+    np.testing.assert_array_equal(packed.scores(x[0]), packed.scores(x)[0])
+    assert packed.predict(x[0]) == packed.predict(x)[0]
+    assert packed.predict(x).shape == (3,)
+    np.testing.assert_allclose(packed.predict_proba(x).sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(packed.scores(x, threads=2), packed.scores(x))
+
+
+def test_bad_inputs_are_refused(packed):
+    with pytest.raises(ValueError, match=r"shape \(N, 1, 12, 12\)"):
+        packed.scores(np.zeros((2, 12, 12), np.float32))
+    with pytest.raises(TypeError, match="NumPy array of numbers"):
+        packed.scores(torch.zeros(1, *SHAPE))
+    with pytest.raises(ValueError, match="not finite"):
+        packed.scores(np.full(SHAPE, np.nan, np.float32))
+
+
+def test_a_shortcut_of_another_size_is_an_error_of_the_network():
+    network = nn.Sequential(Residual(nn.Conv2d(1, 1, 3), nn.Identity()), nn.Flatten())
+    with pytest.raises(NotPackable, match="maps of"):
+        bnnlib.pack(network, (1, 5, 5))
