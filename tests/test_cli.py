@@ -45,7 +45,9 @@ def process(*arguments, **environment):
 @pytest.mark.parametrize(
     ("arguments", "taught"),
     [
-        ((), ["data", "study", "bench", "export", "check"]),
+        ((), ["data", "study", "bench", "pack", "predict", "export", "check"]),
+        (("pack",), ["Id of a finished run", "Example"]),
+        (("predict",), ["--top", "WAV", "Example"]),
         (("export", "biometrics"), ["369,153", "--weights", "Example"]),
         (("check", "biometrics"), ["369,153", "Example"]),
         (("data",), ["status", "fetch", "sample"]),
@@ -279,3 +281,40 @@ def test_bench_matmul_refuses_sizes_without_room_before_anything_is_made(tmp_pat
     assert f"1000000x1000000x1000000 needs about {needed:,.1f} GiB of memory and " in done.stderr
     assert "GiB are available: choose a smaller size" in done.stderr
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_kept_run_is_packed_and_says_what_it_sees(tmp_path):
+    from PIL import Image
+
+    from bnnlib.data.idx import read_idx
+
+    done = bnnlib("pack", "nothing", str(tmp_path / "net"))
+    assert done.returncode == 2
+    assert "deterministic-s0-de261acf" in done.stderr  # what there is
+    images = read_idx(samples.find("FashionMNIST", "raw/t10k-images-idx3-ubyte.gz"))
+    labels = read_idx(samples.find("FashionMNIST", "raw/t10k-labels-idx1-ubyte.gz"))
+    net = tmp_path / "net.safetensors"
+    packed_of_a_run("deterministic-s0-de261acf").save(net)
+    trousers = images[labels == 1][0]
+    Image.fromarray(trousers).save(tmp_path / "trousers.png")
+    Image.fromarray(trousers).resize((100, 100), Image.Resampling.BILINEAR).convert("RGB").save(tmp_path / "large.png")
+    done = bnnlib("predict", str(net), str(tmp_path / "trousers.png"), str(tmp_path / "large.png"), "--top", "1")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()] == ["Trouser", "Trouser"]
+    (tmp_path / "text.png").write_text("no image")
+    assert "no image that can be read" in bnnlib("predict", str(net), str(tmp_path / "text.png")).stderr
+    assert "damaged" in bnnlib("predict", str(tmp_path / "text.png"), str(tmp_path / "trousers.png")).stderr
+
+
+def packed_of_a_run(run_id):
+    """The packed network of a run of the course, as `bnnlib pack` makes it, without its data set."""
+    from safetensors.torch import load_file
+
+    from bnnlib import data, pack
+    from bnnlib.data import inputs
+
+    _, run, weights = studies.kept(run_id)
+    model = run.build_model()
+    model.load_state_dict(load_file(weights))
+    splits = data.load("FashionMNIST", "quick")
+    return pack(model, classes=splits.classes, about={"input": inputs.described(splits)})

@@ -8,9 +8,10 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["FULL_SCALE", "MFCC", "RATE", "LogMel"]
+__all__ = ["FULL_SCALE", "LENGTH", "MFCC", "RATE", "LogMel", "fitted"]
 
 RATE = 16_000  # samples a second
+LENGTH = RATE  # samples of a clip: one second
 FULL_SCALE = 32_768  # of a 16-bit sample
 
 
@@ -121,6 +122,11 @@ class MFCC:
 
         whole = dct(self.log_mel(clips), type=2, norm="ortho", axis=-1)
         return np.ascontiguousarray(whole[..., : self.coefficients])
+
+
+def fitted(sound: np.ndarray) -> np.ndarray:
+    """One second of a recording: silence after a shorter one, the end of a longer one cut off."""
+    return np.pad(sound[:LENGTH], (0, max(0, LENGTH - len(sound))))
 
 
 @lru_cache(maxsize=16)

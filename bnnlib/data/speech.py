@@ -16,13 +16,12 @@ import torch
 from torch import Generator, Tensor
 
 from bnnlib.data import cache, samples, speech_commands
-from bnnlib.data.features import FULL_SCALE, MFCC, RATE, LogMel
+from bnnlib.data.features import FULL_SCALE, LENGTH, MFCC, RATE, LogMel, fitted
 from bnnlib.data.speech_commands import COMMANDS, NOISE, PACK_WORDS, SPLITS, Clip, Corpus, open_corpus, split_of
 from bnnlib.data.splits import Index, Splits, TensorSplit
 
 __all__ = ["AUGMENTATIONS", "FEATURES", "TASKS", "Augmentation", "SoundSplit", "load_speech"]
 
-LENGTH = RATE  # samples of a clip: one second
 TASKS = ("words", "wake-word")
 FEATURES = {"log-mel": LogMel(), "mfcc": MFCC()}
 FOLDS = 5  # of cross-validation
@@ -371,11 +370,6 @@ class _Sounds:
 def _settings(kind: LogMel | MFCC) -> dict[str, Any]:
     """All that features depend on but the sound."""
     return {"features": type(kind).__name__, **asdict(kind), "librosa": version("librosa")}
-
-
-def fitted(sound: np.ndarray) -> np.ndarray:
-    """One second of a recording: silence after a shorter one, the end of a longer one cut off."""
-    return np.pad(sound[:LENGTH], (0, max(0, LENGTH - len(sound))))
 
 
 def _pieces(clips: Iterable[Clip]) -> dict[tuple[str, str], list[Clip]]:

@@ -81,19 +81,24 @@ class Weights:
 def fused_multiply_add(x: np.ndarray, factor: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """``x * factor + offset`` in float32, rounded once, as the processor's instruction does it.
 
-    The product of two float32 is exact in float64. Their sum is rounded there to odd (Boldo and Melquiond 2008), so
-    that rounding to float32 afterwards gives what one rounding would.
+    The product of two float32 is exact in float64, and the sum is rounded there. Rounded again to float32 it is what
+    one rounding would give, unless the first one lands half-way between two float32. There it is rounded to odd instead
+    (Boldo and Melquiond 2008): to the neighbour on the side of the exact sum whose last bit is 1.
     """
     product = x.astype(np.float64) * factor.astype(np.float64)
-    offset = np.broadcast_to(offset.astype(np.float64), product.shape)
     total = product + offset
-    with np.errstate(invalid="ignore"):
-        part = total - product
-        error = (product - (total - part)) + (offset - part)
-    bits = total.view(np.int64)
-    inexact = (error != 0) & np.isfinite(error) & (bits & 1 == 0)
-    away = np.where((error > 0) == (total > 0), 1, -1)  # the neighbour on the side of the exact sum
-    return np.where(inexact, bits + away, bits).view(np.float64).astype(np.float32)
+    half_way = total.view(np.int64) & 0x1FFF_FFFF == 0x1000_0000
+    half_way |= np.abs(total) < np.finfo(np.float32).smallest_normal  # fewer bits, other half-ways
+    if half_way.any():
+        part, whole = product[half_way], total[half_way]
+        added = np.broadcast_to(offset, total.shape)[half_way].astype(np.float64)
+        back = whole - part
+        error = (part - (whole - back)) + (added - back)
+        bits = whole.view(np.int64)
+        away = np.where((error > 0) == (whole > 0), 1, -1)
+        odd = np.where((error != 0) & (bits & 1 == 0), bits + away, bits)
+        total[half_way] = odd.view(np.float64)
+    return total.astype(np.float32)
 
 
 NEEDED, OPTIONAL = {"tensor": "needed"}, {"tensor": "optional"}  # of fields that hold tensors

@@ -27,6 +27,8 @@ from bnnlib.packed.thresholds import Chain, chain_to, count_uses, largest_sum, s
 
 __all__ = ["Bits", "PackedModel"]
 
+VALUES_AT_ONCE = 2**21  # of the largest map: more inputs are taken in parts, which stay in the caches
+
 
 @dataclass(frozen=True)
 class Bits:
@@ -81,11 +83,17 @@ class PackedModel(Network):
             TypeError, ValueError: another type or shape, or values that are not finite.
         """
         x, single = self._checked(x)
+        largest = max(height * width * channels for height, width, channels in self.shapes.values())
+        at_once = max(1, VALUES_AT_ONCE // largest)
+        parts = [self._scores_of(x[start : start + at_once], threads) for start in range(0, max(len(x), 1), at_once)]
+        scores = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return scores[0] if single else scores
+
+    def _scores_of(self, x: np.ndarray, threads: int) -> np.ndarray:
         values: Values = {"input": x}
         for step in self._plan:
             step(values, threads)
-        scores = np.asarray(values[self.operations[-1].output], np.float32).reshape(len(x), -1)
-        return scores[0] if single else scores
+        return np.asarray(values[self.operations[-1].output], np.float32).reshape(len(x), -1)
 
     def reference_scores(self, x: np.ndarray) -> np.ndarray:
         """As :meth:`scores`, by the plain arithmetic of each operation."""

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from bnnlib.studies import fashion, ideas, mnist, regularisation, speaker_gender, stability, wake_word, words
-from bnnlib.studies.run import Study
+from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
-__all__ = ["STUDIES", "find", "get", "results", "results_folder", "store_of"]
+__all__ = ["STUDIES", "find", "get", "kept", "results", "results_folder", "store_of"]
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -74,6 +74,24 @@ def store_of(study: str | Study, folder: Path | None = None) -> ResultsStore:
     """The results of a study, of the runs that it has now: below ``folder``, the course's own results by default."""
     study = get(study) if isinstance(study, str) else study
     return ResultsStore((folder or results_folder()) / study.name, only=[run.id for run in study.runs])
+
+
+def kept(run_id: str, folder: Path | None = None) -> tuple[Study, Run, Path]:
+    """A run of the course whose trained weights are kept, with its study and the file of its weights.
+
+    Raises:
+        ValueError: none are kept of a run of that id; those of which they are, are listed.
+    """
+    files = {}
+    for name, study in STUDIES.items():
+        for path in sorted(((folder or results_folder()) / name / "latent").glob("*.safetensors")):
+            files[path.stem] = study, path
+    runs = {run.id: run for study, _ in files.values() for run in study.runs}
+    if run_id not in files or run_id not in runs:
+        known = ", ".join(sorted(set(files) & set(runs))) or "none"
+        raise ValueError(f"no weights are kept of a run {run_id!r}; they are of: {known}")
+    study, path = files[run_id]
+    return study, runs[run_id], path
 
 
 def results(name: str) -> ResultsStore:
