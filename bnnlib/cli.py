@@ -519,7 +519,7 @@ def predict_files(
     Example: `bnnlib predict net.safetensors shoe.png`
     """
     from bnnlib.data import inputs
-    from bnnlib.packed import PackedModel
+    from bnnlib.packed.runtime import PackedModel
 
     packed = PackedModel.load(model)
     how = packed.about.get("input", {})
