@@ -31,7 +31,7 @@ FLOORS = [
     {"layers", "losses", "torch_ops"},
     {"quantizers", "data"},
     {"packed.biometrics", "packed.runtime"},
-    {"packed.file"},
+    {"packed.file", "packed.plan"},
     {"packed.network"},
     {"packed.thresholds"},
     {"packed.operations"},

@@ -1,8 +1,7 @@
 """A packed network at work: NumPy and the library's kernels, no PyTorch.
 
-:class:`PackedModel` holds the operations. For an input of its shape they become a short plan, once: signs are bits from
-where they arise, products of signs run on words, and what lies between a product of codes and the next signs is one
-comparison with integer thresholds. :meth:`PackedModel.reference_scores` runs the same operations one by one.
+:class:`PackedModel` holds the operations. They become a short plan, once (:mod:`bnnlib.packed.plan`), and each of its
+steps a function. :meth:`PackedModel.reference_scores` runs the same operations one by one.
 """
 
 from collections.abc import Callable
@@ -18,12 +17,11 @@ from bnnlib.packed.network import Network
 from bnnlib.packed.operations import (
     Geometry,
     Levels,
-    MaxPool,
     Operation,
     Product,
     Sign,
 )
-from bnnlib.packed.thresholds import Chain, chain_to, count_uses, largest_sum, steps
+from bnnlib.packed.plan import Step, planned
 
 __all__ = ["Bits", "PackedModel"]
 
@@ -43,7 +41,7 @@ class Bits:
 
 
 Values = dict[str, "np.ndarray | Bits"]
-Step = Callable[[Values, int], None]
+Run = Callable[[Values, int], None]
 
 
 class PackedModel(Network):
@@ -136,74 +134,33 @@ class PackedModel(Network):
         return (x[:, None] if x.ndim == 3 else x), single
 
     @cached_property
-    def _plan(self) -> tuple[Step, ...]:
-        return _planned(self)
+    def _plan(self) -> tuple[Run, ...]:
+        return tuple(_runner(step) for step in planned(self))
 
 
-def _planned(model: PackedModel) -> tuple[Step, ...]:
-    operations = model.operations
-    made_by = {operation.output: operation for operation in operations}
-    uses = count_uses(operations)
-    takers: dict[str, list[Operation]] = {}
-    for operation in operations:
-        for name in operation.inputs:
-            takers.setdefault(name, []).append(operation)
-    as_bits = {
-        operation.output
-        for operation in operations
-        if isinstance(operation, Sign)
-        and all(isinstance(t, Product) and _on_words(t) for t in takers.get(operation.output, ()))
-    }
-    chains = {}  # product's output -> chain, for those that end in bits
-    for operation in operations:
-        if operation.output in as_bits:
-            chain = chain_to(operation, made_by, uses)
-            if chain is not None:
-                chains[chain.product.output] = chain
-    inside = {op.output for chain in chains.values() for op in (*chain.between, chain.codes)}
-    plan: list[Step] = []
-    for operation in operations:
-        if operation.output in inside:
-            continue
-        if isinstance(operation, Product):
-            largest = largest_sum(operation, made_by.get(operation.inputs[0]))
-            product = _product(operation, made_by.get(operation.inputs[0]), operation.inputs[0] in as_bits, largest)
-            chain = chains.get(operation.output)
-            plan.append(_fused(chain, product, operation) if chain else _plain_product(operation, product))
-        elif operation.output in as_bits:
-            plan.append(_to_bits(operation))
-        else:
-            plan.append(_by_reference(operation))
-    return tuple(plan)
+def _runner(step: Step) -> Run:
+    if isinstance(step.operation, Product):
+        product = _product(step)
+        return _plain_product(step, product) if step.comparison is None else _compared_product(step, product)
+    return _to_bits(step.operation) if step.makes_bits else _by_reference(step.operation)
 
 
-def _on_words(product: Product) -> bool:
-    """Whether a product of signs can run on words: weights of one bit, and padding that the kernels know."""
-    top, bottom, left, right = product.geometry.padding
-    return product.weights.bits == 1 and top == bottom and left == right
-
-
-def _by_reference(operation: Operation) -> Step:
-    def step(values: Values, threads: int) -> None:
+def _by_reference(operation: Operation) -> Run:
+    def run(values: Values, threads: int) -> None:
         values[operation.output] = operation.apply(*(values[name] for name in operation.inputs))
 
-    return step
+    return run
 
 
-def _to_bits(sign: Sign) -> Step:
-    def step(values: Values, threads: int) -> None:
+def _to_bits(sign: Sign) -> Run:
+    def run(values: Values, threads: int) -> None:
         x = values[sign.inputs[0]]
-        if x.dtype != np.float32:
-            x = x.astype(np.float32)
-        if sign.shift is not None:
-            x = x + sign.shift
-        if sign.strict:
-            x = x > 0
-        elif np.isnan(x).any():
-            raise ValueError(f"{sign.output}: a value is not a number")
-        values[sign.output] = Bits(kernels.pack_images(np.ascontiguousarray(x), "NHWC"), x.shape[3])
+        x = x if x.dtype == np.float32 else x.astype(np.float32)
+        x = x if sign.shift is None else x + sign.shift
+        signs = x > 0 if sign.strict else np.ascontiguousarray(x)
+        values[sign.output] = Bits(kernels.pack_images(signs, "NHWC"), x.shape[3])
 
-    return step
+    return run
 
 
 # products: each takes the input's value and gives whole sums (int32) or float32, or, with a comparison, bits
@@ -212,48 +169,31 @@ Compare = tuple[np.ndarray, np.ndarray]
 RunProduct = Callable[["np.ndarray | Bits", int, "Compare | None"], "np.ndarray"]
 
 
-def _plain_product(operation: Product, product: RunProduct) -> Step:
-    def step(values: Values, threads: int) -> None:
-        values[operation.output] = product(values[operation.inputs[0]], threads, None)
+def _plain_product(step: Step, product: RunProduct) -> Run:
+    def run(values: Values, threads: int) -> None:
+        values[step.output] = product(values[step.operation.inputs[0]], threads, None)
 
-    return step
+    return run
 
 
-def _fused(chain: Chain, product: RunProduct, operation: Product) -> Step:
-    """A product whose sums are compared at once, with the max pools in between taken over bits.
+def _compared_product(step: Step, product: RunProduct) -> Run:
+    """A product whose sums are compared at once, with the max pools that follow taken over bits."""
+    comparison = step.comparison
+    compare, channels = (comparison.thresholds, comparison.flips), len(comparison.thresholds)
+    pools = [
+        (geometry, kernels.pack(inverted[None])[0] if inverted.any() else None)
+        for geometry, inverted in comparison.pools
+    ]
 
-    A bit that rises with the pooled value is set where any of the window is: an OR. One that falls with it is set
-    where all are, and is kept inverted for that time.
-    """
-    found = steps(chain)
-    channels = len(operation.weights.values)
-    pools, inverted = [], []
-    for place, op in enumerate(chain.between):
-        if isinstance(op, MaxPool):
-            pools.append(op.geometry)
-            inverted.append(found.falling != _falls(chain, chain.between[:place], channels))
-    flips = found.falling ^ inverted[0] if pools else found.falling
-    compare = np.ascontiguousarray(found.at[0]), np.ascontiguousarray(flips)
-    masks = [kernels.pack((now ^ then)[None])[0] for now, then in zip(inverted, [*inverted[1:], False], strict=False)]
-
-    def step(values: Values, threads: int) -> None:
-        words = product(values[operation.inputs[0]], threads, compare)
-        for geometry, mask in zip(pools, masks, strict=True):
+    def run(values: Values, threads: int) -> None:
+        words = product(values[step.operation.inputs[0]], threads, compare)
+        for geometry, inverted in pools:
             words = _or_pool(words, geometry)
-            if mask.any():
-                words ^= mask
-        values[chain.codes.output] = Bits(words, channels)
+            if inverted is not None:
+                words ^= inverted
+        values[step.output] = Bits(words, channels)
 
-    return step
-
-
-def _falls(chain: Chain, operations: tuple[Operation, ...], channels: int) -> np.ndarray:
-    """For each channel whether the value after some operations falls with the sum."""
-    ends = np.array([[-chain.largest], [chain.largest]], np.int32).repeat(channels, 1)[None, :, None]
-    for operation in operations:
-        if not isinstance(operation, MaxPool):
-            ends = operation.apply(ends)
-    return ends[0, 1, 0] < ends[0, 0, 0]
+    return run
 
 
 def _or_pool(words: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -275,15 +215,15 @@ def _or_pool(words: np.ndarray, geometry: Geometry) -> np.ndarray:
     return pooled
 
 
-def _product(operation: Product, made_by: Operation | None, on_bits: bool, largest: int | None) -> RunProduct:
-    if on_bits:
+def _product(step: Step) -> RunProduct:
+    operation = step.operation
+    if step.takes_bits:
         return _on_bits(operation)
-    if largest is not None and isinstance(made_by, Sign | Levels) and operation.groups == 1:
-        low, high = (-1, 1) if isinstance(made_by, Sign) else (made_by.low, made_by.high)
-        bits = int(high - low).bit_length()
-        if operation.weights.bits * bits <= 4 and not isinstance(made_by, Sign) and _symmetric(operation.geometry):
-            return _on_planes(operation, low, bits)
-    return _by_matrix(operation, largest)
+    if step.whole and isinstance(step.codes, Levels) and operation.groups == 1 and _symmetric(operation.geometry):
+        bits = int(step.codes.high - step.codes.low).bit_length()
+        if operation.weights.bits * bits <= 4:
+            return _on_planes(operation, step.codes.low, bits)
+    return _by_matrix(operation, step.whole)
 
 
 def _symmetric(geometry: Geometry) -> bool:
@@ -363,7 +303,7 @@ def _on_planes(operation: Product, low: int, bits: int) -> RunProduct:
     return run
 
 
-def _by_matrix(operation: Product, largest: int | None) -> RunProduct:
+def _by_matrix(operation: Product, whole: bool) -> RunProduct:
     """One matrix product of NumPy's in float32: exact for whole numbers whose sums stay below 2^24."""
     geometry, groups = operation.geometry, operation.groups
     outputs, kh, kw, each = operation.weights.values.shape
@@ -378,7 +318,7 @@ def _by_matrix(operation: Product, largest: int | None) -> RunProduct:
         windows = windows.reshape(images, height, width, groups, each, kh, kw).transpose(3, 0, 1, 2, 5, 6, 4)
         rows = np.ascontiguousarray(windows).reshape(groups, images * height * width, kh * kw * each)
         sums = np.matmul(rows, matrices).transpose(1, 0, 2).reshape(images, height, width, outputs)
-        return sums if largest is None else _compared(sums.astype(np.int32), compare)
+        return _compared(sums.astype(np.int32), compare) if whole else sums
 
     return run
 

@@ -1,0 +1,128 @@
+"""The plan of a packed network: which operations run together, and where values are bits.
+
+Signs are bits from where they arise. A product of signs runs on words. What lies between a product of codes and the
+next signs (scales, norms, activations, max pools) becomes one comparison of each sum with an integer threshold, and the
+pools are taken over bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from bnnlib.packed.network import Network
+from bnnlib.packed.operations import Geometry, Levels, MaxPool, Operation, Product, Sign
+from bnnlib.packed.thresholds import Chain, chain_to, count_uses, largest_sum, steps
+
+__all__ = ["Comparison", "Step", "planned"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How sums become signs: bit = (sum >= threshold) xor flip, then for each pool an OR over its windows and an xor.
+
+    A bit that rises with the pooled value is set where any of the window is: an OR. One that falls with it is set where
+    all are: it is kept inverted for that time.
+
+    Attributes:
+        thresholds: int32, (O,).
+        flips: bool, (O,).
+        pools: each with the bits that are inverted after it, bool, (O,).
+    """
+
+    thresholds: np.ndarray
+    flips: np.ndarray
+    pools: tuple[tuple[Geometry, np.ndarray], ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the plan.
+
+    Attributes:
+        operation: what is done; of a product with a comparison the first of several operations.
+        output: the value that the step makes.
+        codes: of a product, what makes its input, if that is codes.
+        takes_bits, makes_bits: whether the input, or the output, is signs as bits.
+        whole: of a product, whether it is one of codes, with sums below 2^24.
+        comparison: of a product whose sums become signs at once.
+    """
+
+    operation: Operation
+    output: str
+    codes: Sign | Levels | None = None
+    takes_bits: bool = False
+    makes_bits: bool = False
+    whole: bool = False
+    comparison: Comparison | None = None
+
+
+def planned(network: Network) -> tuple[Step, ...]:
+    """The steps of a network, in the order in which they run."""
+    operations = network.operations
+    made_by = {operation.output: operation for operation in operations}
+    uses = count_uses(operations)
+    takers: dict[str, list[Operation]] = {}
+    for operation in operations:
+        for name in operation.inputs:
+            takers.setdefault(name, []).append(operation)
+    as_bits = {
+        operation.output
+        for operation in operations
+        if isinstance(operation, Sign)
+        and all(isinstance(taker, Product) and _on_words(taker) for taker in takers.get(operation.output, ()))
+    }
+    chains = [chain_to(operation, made_by, uses) for operation in operations if operation.output in as_bits]
+    by_product = {chain.product.output: chain for chain in chains if chain is not None}
+    inside = {operation.output for chain in by_product.values() for operation in (*chain.between, chain.codes)}
+    steps_made = []
+    for operation in operations:
+        if operation.output in inside:
+            continue
+        if not isinstance(operation, Product):
+            steps_made.append(Step(operation, operation.output, makes_bits=operation.output in as_bits))
+            continue
+        codes = made_by.get(operation.inputs[0])
+        chain = by_product.get(operation.output)
+        steps_made.append(
+            Step(
+                operation,
+                chain.codes.output if chain else operation.output,
+                codes if isinstance(codes, Sign | Levels) else None,
+                takes_bits=operation.inputs[0] in as_bits,
+                makes_bits=chain is not None,
+                whole=largest_sum(operation, codes) is not None,
+                comparison=None if chain is None else _comparison(chain),
+            )
+        )
+    return tuple(steps_made)
+
+
+def _on_words(product: Product) -> bool:
+    """Whether a product of signs can run on words: weights of one bit, and padding that the kernels know."""
+    top, bottom, left, right = product.geometry.padding
+    return product.weights.bits == 1 and top == bottom and left == right
+
+
+def _comparison(chain: Chain) -> Comparison:
+    found = steps(chain)
+    pools, inverted = [], []
+    for place, operation in enumerate(chain.between):
+        if isinstance(operation, MaxPool):
+            pools.append(operation.geometry)
+            inverted.append(found.falling != _falls(chain, chain.between[:place]))
+    inverted.append(np.zeros_like(found.falling))  # at the end no bit is
+    after = [now ^ then for now, then in pairwise(inverted)]
+    thresholds, flips = np.ascontiguousarray(found.at[0]), np.ascontiguousarray(found.falling ^ inverted[0])
+    return Comparison(thresholds, flips, tuple(zip(pools, after, strict=True)))
+
+
+def _falls(chain: Chain, operations: Sequence[Operation]) -> np.ndarray:
+    """For each channel whether the value after some operations falls with the sum."""
+    channels = len(chain.product.weights.values)
+    ends = np.array([[-chain.largest], [chain.largest]], np.int32).repeat(channels, 1)[None, :, None]
+    for operation in operations:
+        if not isinstance(operation, MaxPool):
+            ends = operation.apply(ends)
+    return ends[0, 1, 0] < ends[0, 0, 0]
