@@ -574,6 +574,23 @@ def export_biometrics(
     console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
+@export_app.command("c")
+def export_c(
+    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Where to write NAME.h and NAME.c.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Of the files and functions: an identifier of C.")] = "network",
+) -> None:
+    """Writes a packed network as plain C99: a header and a source with the bits as arrays, for any processor.
+
+    Example: `bnnlib export c net.safetensors firmware --name shoes`
+    """
+    from bnnlib.packed.export.c import write_c
+    from bnnlib.packed.runtime import PackedModel
+
+    for path in write_c(PackedModel.load(model), folder, name):
+        console.print(f"{path}: {path.stat().st_size:,} bytes", markup=False, soft_wrap=True)
+
+
 @check_app.command("biometrics")
 def check_biometrics(
     file: Annotated[Path, typer.Argument(help="The text file to verify.", show_default=False)],

@@ -48,6 +48,7 @@ def process(*arguments, **environment):
         ((), ["data", "study", "bench", "pack", "predict", "export", "check"]),
         (("pack",), ["Id of a finished run", "Example"]),
         (("predict",), ["--top", "WAV", "Example"]),
+        (("export", "c"), ["--name", "C99", "Example"]),
         (("export", "biometrics"), ["369,153", "--weights", "Example"]),
         (("check", "biometrics"), ["369,153", "Example"]),
         (("data",), ["status", "fetch", "sample"]),
@@ -301,6 +302,9 @@ def test_a_kept_run_is_packed_and_says_what_it_sees(tmp_path):
     done = bnnlib("predict", str(net), str(tmp_path / "trousers.png"), str(tmp_path / "large.png"), "--top", "1")
     assert done.returncode == 0, done.stderr
     assert [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()] == ["Trouser", "Trouser"]
+    done = bnnlib("export", "c", str(net), str(tmp_path / "c"), "--name", "shoes")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"shoes.h", "shoes.c"}
     (tmp_path / "text.png").write_text("no image")
     assert "no image that can be read" in bnnlib("predict", str(net), str(tmp_path / "text.png")).stderr
     assert "damaged" in bnnlib("predict", str(tmp_path / "text.png"), str(tmp_path / "trousers.png")).stderr

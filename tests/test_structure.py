@@ -30,7 +30,7 @@ FLOORS = [
     {"graph"},
     {"layers", "losses", "torch_ops"},
     {"quantizers", "data"},
-    {"packed.biometrics", "packed.runtime"},
+    {"packed.biometrics", "packed.runtime", "packed.export"},
     {"packed.file", "packed.plan"},
     {"packed.network"},
     {"packed.thresholds"},

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 __all__ = [
     "KINDS", "Add", "AveragePool", "Bias", "Clip", "Flatten", "Geometry", "InputScale", "Levels", "MaxPool", "Multiply",
-    "Norm", "Operation", "Product", "Scale", "Sign", "Slope", "Weights", "fused_multiply_add",
+    "Norm", "Operation", "Product", "Scale", "Shape", "Sign", "Slope", "Weights", "fused_multiply_add",
 ]  # fmt: skip
 
 Shape = tuple[int, int, int]  # height, width, channels
