@@ -591,6 +591,24 @@ def export_c(
         console.print(f"{path}: {path.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
+@export_app.command("wasm")
+def export_wasm(
+    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The script to write, NAME.js.", show_default=False)],
+) -> None:
+    """Writes a packed network as WebAssembly in a script for web pages, which needs nothing else and works offline.
+
+    The script defines a class of the file's name: `new Shoes().predict(pixels)`. Zig compiles it: `pip install ziglang`.
+
+    Example: `bnnlib export wasm net.safetensors Shoes.js`
+    """
+    from bnnlib.packed.export.wasm import write_wasm
+    from bnnlib.packed.runtime import PackedModel
+
+    write_wasm(PackedModel.load(model), file)
+    console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
+
+
 @check_app.command("biometrics")
 def check_biometrics(
     file: Annotated[Path, typer.Argument(help="The text file to verify.", show_default=False)],

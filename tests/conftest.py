@@ -1,6 +1,7 @@
 """Shared set-up: whole data sets where the machine has them, and no network ever."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -30,3 +31,22 @@ def sample():
     from bnnlib import data
 
     return data.load("FashionMNIST", "quick")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((path for name in names if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: install Debian's package chromium to open the pages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync"]  # fmt: skip
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            flags.append("--no-sandbox")
+        running = playwright.chromium.launch(executable_path=program, args=flags)
+        yield running
+        running.close()

@@ -1,6 +1,6 @@
 """Lists the files below a folder that are no part of the installed package; meson.build asks.
 
-What is part of it: Python files, `py.typed`, the C functions of exports, and the built-in samples with their checksums
+What is part of it: Python files, `py.typed`, the texts of exports, and the built-in samples with their checksums
 and their licence. All else that lies there (sources of the compiled kernels, notes, caches) is listed, one path a line.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 def installed(package: Path) -> set[Path]:
     """The files that are installed, relative to the package's folder."""
     files = {path.relative_to(package) for path in package.rglob("*.py")}
-    files.add(Path("packed", "export", "network.c"))  # a text that exports are made of
+    files |= {Path("packed", "export", name) for name in ("network.c", "network.js")}  # texts that exports are made of
     files = {file for file in files if not any(part.startswith(".") for part in file.parts)}
     samples = Path("data", "samples")
     checksums = samples / "checksums.json"

@@ -327,7 +327,7 @@ extern const char *const {name}_classes[{upper}_CLASSES];
             "/* A packed network, written by bnnlib. C99; compile it with -std=c99 or -ffp-contract=off. */",
             f'#include <stddef.h>\n#include <stdint.h>\n\n#include "{name}.h"',
             "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n#endif",
-            "\n".join(mathematics),
+            "\n".join(["#if !defined(__wasm__)", *mathematics, "#endif"]) if mathematics else "",
             functions,
             *self.arrays,
             f"const char *const {name}_classes[{upper}_CLASSES] = {{\n    " + ",\n    ".join(names) + "\n};",

@@ -4,6 +4,34 @@
  * Maps have channels last. Bits are packed along the channels, 32 to a word, the least significant bit first; bits past the
  * last channel are 0. Floating point: no contraction of products and sums, but fmaf where it is written. */
 
+//: multiply_add
+/* x * y + z, rounded once. Without an instruction for it: the product of two floats is exact in double, and the sum, rounded to
+ * odd there (its last bit set where it is inexact), gives on rounding to float what one rounding would. */
+static float multiply_add(float x, float y, float z)
+{
+#if defined(__wasm__)
+    const double product = (double)x * y, total = product + z, back = total - product;
+    const double error = (product - (total - back)) + (z - back);
+    union { double value; uint64_t bits; } odd = {total};
+    if (error != 0.0 && !(odd.bits & 1))
+        odd.bits += (error > 0.0) == (total > 0.0) ? 1 : (uint64_t)-1;
+    return (float)odd.value;
+#else
+    return fmaf(x, y, z);
+#endif
+}
+
+//: nearest
+/* The nearest whole number, of two the even one. */
+static float nearest(float x)
+{
+#if defined(__wasm__)
+    return __builtin_nearbyintf(x);
+#else
+    return rintf(x);
+#endif
+}
+
 //: window
 /* A window that goes over a map: top and left are zeros around it, or codes of the value pad. */
 typedef struct {
@@ -97,14 +125,14 @@ static void sign_codes(const float *x, size_t n, const float *shift, size_t shif
         out[i] = is_positive(x[i], i, shift, shifts, strict) ? 1 : -1;
 }
 
-//: levels
+//: levels nearest
 /* With a step of 0, x is multiplied by `factor`. */
 static void levels(const float *x, size_t n, float step, float factor, float low, float high, int16_t *out)
 {
     for (size_t i = 0; i < n; i++) {
         float v = step > 0.0f ? x[i] / step : x[i] * factor;
         v = v < low ? low : v > high ? high : v;
-        out[i] = (int16_t)rintf(v);
+        out[i] = (int16_t)nearest(v);
     }
 }
 
@@ -324,11 +352,11 @@ static void bias(const float *x, size_t n, const float *values, size_t count, fl
         out[i] = x[i] + values[i % count];
 }
 
-//: norm
+//: norm multiply_add
 static void norm(const float *x, size_t n, const float *multiplier, const float *offset, size_t count, float *out)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = fmaf(x[i], multiplier[i % count], offset[i % count]);
+        out[i] = multiply_add(x[i], multiplier[i % count], offset[i % count]);
 }
 
 //: clip_low
