@@ -598,7 +598,8 @@ def export_wasm(
 ) -> None:
     """Writes a packed network as WebAssembly in a script for web pages, which needs nothing else and works offline.
 
-    The script defines a class of the file's name: `new Shoes().predict(pixels)`. Zig compiles it: `pip install ziglang`.
+    The script defines a class of the name of the file: `new Shoes().predict(pixels)`. Zig compiles it (`pip install
+    ziglang`).
 
     Example: `bnnlib export wasm net.safetensors Shoes.js`
     """
