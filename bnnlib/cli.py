@@ -524,7 +524,10 @@ def predict_files(
     packed = PackedModel.load(model)
     how = packed.about.get("input", {})
     for file in files:
-        shares = packed.predict_proba(inputs.read(file, how), threads=threads)
+        x = inputs.read(file, how)
+        if x.shape != packed.input_shape:
+            raise ValueError(f"{file}: the network takes an input of shape {packed.input_shape}, received {x.shape}")
+        shares = packed.predict_proba(x, threads=threads)
         best = shares.argsort()[::-1][:top]
         names = [packed.classes[each] if packed.classes else f"class {each}" for each in best]
         found = ", ".join(f"{name} {100 * shares[each]:.1f} %" for name, each in zip(names, best, strict=True))

@@ -46,9 +46,10 @@ def _list(value: float | tuple[float, ...]) -> float | list[float]:
 def read(path: Path | str, how: Mapping[str, Any]) -> np.ndarray:
     """A file as one input, float32, (C, H, W).
 
-    An image of another size is scaled, one of colours becomes grey where the network knows grey ones only. A sound must
+    An image of another size is scaled, one of colours becomes grey where the network knows grey ones only, what is
+    transparent becomes black. A sound must
     have one channel and 16,000 samples a second; a shorter one than a second is padded with zeros on both sides, of a
-    longer one the middle is taken. A ``.npy`` file is taken as it is: an input that is prepared already.
+    longer one the middle is taken. A ``.npy`` file is an input that is prepared already.
 
     Args:
         how: what :func:`described` gave.
@@ -68,30 +69,40 @@ def read(path: Path | str, how: Mapping[str, Any]) -> np.ndarray:
         if how.get("kind") == "sound":
             return _sound(path, how)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the network's file describes its inputs wrongly: {type(error).__name__} {error}") from error
+        raise ValueError(
+            f"{path}: the network's file describes its inputs wrongly: {type(error).__name__} {error}"
+        ) from error
     raise ValueError(f"{path}: the network doesn't say how a file becomes its input: give it an array, as .npy")
 
 
 def _array(path: Path) -> np.ndarray:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), np.float32)
-    except (ValueError, EOFError) as error:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, TypeError) as error:
         raise ValueError(f"{path} is no array of numbers: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ValueError(f"{path} is no array of real numbers")
+    return np.asarray(array, np.float32)
 
 
 def _image(path: Path, how: Mapping[str, Any]) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    size, channels = (how["width"], how["height"]), how["channels"]
+    mean, deviation = (np.asarray(how[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "deviation"))
     try:
         with Image.open(path) as image:
-            image = image.convert("L" if how["channels"] == 1 else "RGB")
-            if image.size != (how["width"], how["height"]):
-                image = image.resize((how["width"], how["height"]), Image.Resampling.BILINEAR)
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"it has more than 8 bits a channel ({image.mode})")
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != size:
+                image = image.resize(size, Image.Resampling.BILINEAR)
             pixels = np.asarray(image, np.float32)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    mean, deviation = (np.asarray(how[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "deviation"))
     return np.ascontiguousarray((pixels - mean) / deviation)
 
 

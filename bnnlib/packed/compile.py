@@ -5,6 +5,7 @@ input one of them before it. The scale of its weights is folded into the batch n
 negative one turns the signs of the filter's weights, which changes no sum but its sign.
 """
 
+import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from bnnlib.graph import Node, NotTraceable, trace
 from bnnlib.layers import HardTanh, QuantizedLayer, RPReLU
 from bnnlib.packed.layout import scale_is_folded
 from bnnlib.packed.operations import (
+    LARGEST_CODE,
     Add,
     AveragePool,
     Bias,
@@ -69,28 +71,71 @@ def pack(
 
     Raises:
         NotPackable: the network has an operation, or a quantizer values, that a packed network has no form for; the
-            message names it.
-        ValueError: the model doesn't take that shape, or there are more or fewer names than scores.
+            message names it. So does a network whose scores are plainly others when it is packed.
+        ValueError: the model doesn't take that shape, there are more or fewer names than scores, or ``about`` is no
+            plain data.
+
+    The packed network has the bytes that :func:`bnnlib.summary` counts; where a scale can't be folded into the norm
+    after it without moving a code, it is kept apart, and the file is so much larger.
     """
-    shape = tuple(input_shape if input_shape is not None else getattr(model, "input_shape", ()))
-    if not 1 <= len(shape) <= 3 or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise ValueError(
-            f"input_shape must be (C, H, W), (C, L) or (F,) of positive numbers, received {input_shape!r}"
-            + ("" if input_shape is not None or shape else ": the model has none of its own, so it must be given")
-        )
+    shape = _checked_shape(model, input_shape)
+    _refuse_what_is_not_seen(model)
+    try:
+        about = json.loads(json.dumps(dict(about or {})))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"about must be plain data, as JSON has it: {error}") from error
     modes = {module: module.training for module in model.modules()}
     try:
-        graph = trace(model.eval())
         compiler = _Compiler(shape)
-        for node in graph.nodes:
+        for node in trace(model.eval()).nodes:
             compiler.emit(node)
+        operations = settled(compiler.operations, compiler.unfolded)
+        packed = PackedModel(shape, tuple(operations), tuple(classes), about)
+        _compare(model, packed)
     except NotTraceable as error:
         raise NotPackable(str(error)) from error
     finally:
         for module, mode in modes.items():
             module.training = mode
-    operations = settled(compiler.operations, compiler.unfolded)
-    return PackedModel(shape, tuple(operations), tuple(classes), dict(about or {}))
+    return packed
+
+
+def _checked_shape(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
+    shape = getattr(model, "input_shape", None) if given is None else given
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if not 1 <= len(sizes) <= 3 or any(not isinstance(size, int) or size < 1 for size in sizes):
+        missing = ": the model has none of its own, so it must be given" if shape is None else ""
+        raise ValueError(
+            f"input_shape must be (C, H, W), (C, L) or (F,) of positive numbers, received {shape!r}{missing}"
+        )
+    return sizes
+
+
+def _refuse_what_is_not_seen(model: nn.Module) -> None:
+    """The graph shows calls of modules, not what hooks add to them, nor what a class of one's own computes."""
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise NotPackable(
+                f"{name or 'the network'} has forward hooks, which may change what it computes: remove them"
+            )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise NotPackable(f"{name} is {tensor.dtype}; a packed network computes in float32: model.float()")
+
+
+def _compare(model: nn.Module, packed: PackedModel) -> None:
+    """Refuses a packed network that is plainly another one: whatever the graph did not show has that effect."""
+    x = np.random.default_rng(0).standard_normal((4, *packed.input_shape)).astype(np.float32)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    theirs, ours = model(torch.from_numpy(x).to(device)).cpu().numpy(), packed.scores(x)
+    if theirs.shape != ours.shape:
+        raise NotPackable(f"the network returns scores of shape {theirs.shape}, packed it would return {ours.shape}")
+    apart = np.abs(theirs - ours).mean()
+    if not apart <= 0.25 * np.abs(theirs - theirs.mean()).mean() + 1e-6:
+        raise NotPackable(
+            f"packed, the network would have other scores (on average {apart:.2g} apart, on random inputs): it "
+            "computes something that its graph doesn't show"
+        )
 
 
 @dataclass(frozen=True)
@@ -123,10 +168,12 @@ class _Compiler:
         self.unfolded: dict[str, tuple[Operation, ...]] = {}
         self.values: dict[Node, _Value] = {}
         self.shapes: dict[str, tuple[int, int, int]] = {}
-        self.weights: dict[tuple, Weights] = {}
+        self.made: dict[tuple, tuple] = {}  # weights and norms of modules that are called more than once
 
     def emit(self, node: Node) -> None:
         if node.kind == "input":
+            if self.values:
+                raise NotPackable("the network takes more than one input")
             *sizes, last = self.input_shape
             shape = {0: (1, 1, last), 1: (1, last, sizes[0] if sizes else 0)}.get(len(sizes))
             self.shapes["input"] = shape or (sizes[1], last, sizes[0])
@@ -138,7 +185,14 @@ class _Compiler:
                 f"the network reads {node.target!r} by itself: only layers and norms have parameters here"
             )
         else:
-            self.values[node] = self._emitted(node)
+            made = self._emitted(node)
+            if _in_place(node) and isinstance(node.input, Node):
+                # whoever reads the same tensor afterwards reads what it has become
+                changed = self.values[node.input].name
+                for other, value in self.values.items():
+                    if value.name == changed:
+                        self.values[other] = replace(made, flat=value.flat)
+            self.values[node] = made
 
     # values
 
@@ -201,6 +255,11 @@ class _Compiler:
     def _passed(self, node: Node) -> _Value:
         return self._taken(node)
 
+    def _dropped(self, node: Node) -> _Value:
+        if node.module is None and node.argument(2, "training", True) and node.argument(1, "p", 0.5):
+            raise NotPackable(f"{node.name}: {node.what} also drops in eval mode; give it training=self.training")
+        return self._taken(node)
+
     def _flattened(self, node: Node) -> _Value:
         module = node.module
         start = module.start_dim if module is not None else node.argument(1, "start_dim", 0)
@@ -243,8 +302,8 @@ class _Compiler:
         if module is None:
             raise NotPackable(f"{node.name}: write {node.what} as a module, nn.MaxPool2d and the like")
         value = self._taken(node)
-        if value.flat:
-            raise NotPackable(f"{node.name}: {node.what} of a flat tensor")
+        if value.flat or len(self.input_shape) - 1 != (1 if isinstance(module, _POOLS[1]) else 2):
+            raise NotPackable(f"{node.name}: {node.what} of {'a flat tensor' if value.flat else 'another kind of map'}")
         if isinstance(module, (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)):
             if set(np.ravel(module.output_size)) != {1}:
                 raise NotPackable(f"{node.name}: {node.what} to {module.output_size}; only global pooling, to 1")
@@ -285,18 +344,17 @@ class _Compiler:
         if node.options.get("alpha", 1) != 1:
             raise NotPackable(f"{node.name}: a sum with alpha {node.options['alpha']}")
         first, second = (self._done(self._taken(node, place)) for place in (0, 1))
-        if first.flat != second.flat or first.shape != second.shape:
+        if first.flat and first.shape != second.shape:
             first, second = self._as_vector(first), self._as_vector(second)
-        try:
-            return self._add(Add((first.name, second.name), node.name), first.flat)
-        except ValueError as error:
-            raise NotPackable(f"{node.name}: {error}") from error
+        if first.flat != second.flat or first.shape != second.shape:
+            raise NotPackable(f"{node.name}: a sum of maps of {first.shape} and {second.shape}")
+        return self._add(Add((first.name, second.name), node.name), first.flat)
 
     def _norm(self, node: Node, module: nn.Module) -> _Value:
         value = self._taken(node)
         if value.flat and value.shape[:2] != (1, 1):
             value = self._as_vector(value)
-        multiplier, offset = norm_constants(module)
+        multiplier, offset = self._once((id(module),), lambda: norm_constants(module))
         exact = Norm((value.name,), node.name, multiplier=multiplier, offset=offset)
         if value.waiting is None:
             return self._add(exact, value.flat)
@@ -304,12 +362,21 @@ class _Compiler:
         before: list[Operation] = [Scale((), "", values=scale)]
         if bias is not None:
             before.append(Bias((), "", values=bias))
-            offset = fused_multiply_add(bias, multiplier, offset)
         self.unfolded[node.name] = (*before, exact)
-        folded = replace(
-            exact, multiplier=np.float32(multiplier * np.broadcast_to(scale, multiplier.shape)), offset=offset
-        )
-        return self._add(folded, value.flat)
+
+        def folded() -> tuple[np.ndarray, np.ndarray]:
+            by = np.float32(multiplier * np.broadcast_to(scale, multiplier.shape))
+            return by, offset if bias is None else fused_multiply_add(bias, multiplier, offset)
+
+        key = id(module), scale.tobytes(), b"" if bias is None else bias.tobytes()
+        multiplier_folded, offset_folded = self._once(key, folded)
+        return self._add(replace(exact, multiplier=multiplier_folded, offset=offset_folded), value.flat)
+
+    def _once(self, key: tuple, make: Callable[[], tuple]) -> tuple:
+        """What was made for that key before, or is made now: a module that is called twice is packed once."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def _layer(self, node: Node, layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> _Value:
         value = self._done(self._taken(node))
@@ -319,10 +386,13 @@ class _Compiler:
             raise NotPackable(f"{name}: a linear layer over an axis of a map; flatten it first")
         if not linear and (value.flat or (len(self.input_shape) == 3) != isinstance(layer, nn.Conv2d)):
             raise NotPackable(f"{name}: {node.what} of an input of shape {self.input_shape}")
+        for function in ("forward", "product", "_exact", "_mixed", "_op", "input_scale", "_conv_forward"):
+            _of_the_library(name, layer, function)
         geometry = self._geometry(name, layer, value)
         ours = isinstance(layer, QuantizedLayer)
         quantizers = (layer.weight_quantizer, layer.input_quantizer) if ours else (Identity(), Identity())
-        weights, scale = self._weights(name, layer, quantizers[0], value)
+        key = id(layer), value.shape if linear else None
+        weights, scale = self._once(key, lambda: self._weights(name, layer, quantizers[0], value))
         options = {
             "geometry": geometry, "groups": getattr(layer, "groups", 1), "weights": weights,
             "pad_value": int(getattr(layer, "pad_value", 0)),
@@ -377,8 +447,10 @@ class _Compiler:
 
     def _weights(self, name: str, layer, quantizer: Quantizer, value: _Value) -> tuple[Weights, np.ndarray]:
         """A layer's weights, channels last, and their scale: (O,) or (1,), positive or zero."""
-        if quantizer.bits is None:
+        if isinstance(quantizer, Identity):
             codes, scale, bits = layer.weight, torch.ones(1), 32
+        elif quantizer.bits is None:
+            raise NotPackable(f"{name}: the weight quantizer {quantizer!r} has no codes of some bits")
         else:
             codes, scale = quantizer.codes(layer.weight)
             bits = quantizer.bits
@@ -402,8 +474,9 @@ class _Compiler:
         self, name: str, quantizer: Quantizer, value: _Value, shift: Tensor | None = None
     ) -> tuple[_Value, float]:
         """The codes of a layer's input, and their scale."""
-        if quantizer.bits is None:
+        if isinstance(quantizer, Identity):
             return value, np.float32(1)
+        _of_the_library(name, quantizer, "codes")
         if isinstance(quantizer, SignQuantizer):
             if quantizer.zero == 0:
                 raise NotPackable(f"{name}: the sign of the input has three values, with sign(0) = 0")
@@ -413,11 +486,15 @@ class _Compiler:
                 Sign((value.name,), f"{name}.signs", quantizer.zero < 0, shift=array), value.flat
             ), np.float32(1)
         if isinstance(quantizer, LSQ):
-            step = _array(quantizer.codes(torch.zeros(1))[1]).reshape(1)
+            step = _array(quantizer.codes(quantizer.step.new_zeros(1))[1]).reshape(1)
+            if quantizer.high > LARGEST_CODE:
+                raise NotPackable(f"{name}: input codes of {quantizer.bits} bits; up to {LARGEST_CODE} can be packed")
             levels = Levels((value.name,), f"{name}.codes", quantizer.low, quantizer.high, step=step)
             return self._add(levels, value.flat), step[0]
         if isinstance(quantizer, DoReFaActivation):
             low = 0 if quantizer.low == 0 else -quantizer.levels
+            if quantizer.levels > LARGEST_CODE:
+                raise NotPackable(f"{name}: input codes of {quantizer.bits} bits; up to {LARGEST_CODE} can be packed")
             levels = Levels((value.name,), f"{name}.codes", low, quantizer.levels, quantizer.levels)
             return self._add(levels, value.flat), np.float32(1 / quantizer.levels)
         raise NotPackable(f"{name}: a packed network has no form for the input quantizer {quantizer!r}")
@@ -461,6 +538,21 @@ def norm_constants(module: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     return multiplier, offset
 
 
+def _of_the_library(name: str, module: nn.Module, function: str) -> None:
+    """Refuses a class that computes in a way of its own."""
+    home = getattr(getattr(type(module), function, None), "__module__", "bnnlib.")
+    if not home.startswith(("bnnlib.", "torch.")):
+        raise NotPackable(f"{name}: {type(module).__name__} has a {function} of its own, which packing can't see into")
+
+
+def _in_place(node: Node) -> bool:
+    """Whether an operation changes the tensor that it is given."""
+    if node.module is not None:
+        return bool(getattr(node.module, "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return bool(node.options.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or name == "iadd"
+
+
 def _cpu(module: nn.Module, name: str) -> Tensor | None:
     tensor = getattr(module, name)
     return None if tensor is None else tensor.detach().cpu().to(torch.float32)
@@ -468,6 +560,8 @@ def _cpu(module: nn.Module, name: str) -> Tensor | None:
 
 def _on_grid(name: str, codes: np.ndarray, bits: int) -> Weights:
     """Codes as weights on the grid of their width: odd ones where no code is even, as signs and DoReFa's are."""
+    if bits > 8:
+        raise NotPackable(f"{name}: weights of {bits} bits; a packed network has codes of 8 bits at most, or float32")
     whole = codes.astype(np.int16)
     if not np.array_equal(whole, codes):
         raise NotPackable(f"{name}: the weights' codes are not whole numbers")
@@ -511,14 +605,18 @@ def _functions(*names: str) -> frozenset[Callable | str]:
 
 
 _HARD_TANH = _functions("hardtanh")
+_POOLS = {
+    1: (nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
+    2: (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+}
 _HANDLED = (
-    ((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d), _functions("dropout", "contiguous"), _Compiler._passed),
+    ((nn.Identity,), _functions("contiguous"), _Compiler._passed),
+    ((nn.Dropout, nn.Dropout1d, nn.Dropout2d), _functions("dropout"), _Compiler._dropped),
     ((nn.Flatten,), _functions("flatten"), _Compiler._flattened),
     ((nn.ReLU, HardTanh, nn.Hardtanh), _functions("relu") | _HARD_TANH, _Compiler._clipped),
     ((nn.PReLU, RPReLU), frozenset(), _Compiler._sloped),
     (
-        (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-         nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+        (*_POOLS[1], *_POOLS[2]),
         _functions("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool2d"),
         _Compiler._pooled,
     ),

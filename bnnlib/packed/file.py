@@ -21,20 +21,21 @@ from safetensors.numpy import save_file
 from bnnlib.files import Damaged, replaced
 from bnnlib.packed.layout import from_tight_bits, tight_bits
 from bnnlib.packed.network import Network
-from bnnlib.packed.operations import KINDS, Geometry, Operation, Weights
+from bnnlib.packed.operations import KINDS, LARGEST_CODE, Geometry, Operation, Weights
 
 __all__ = ["ENTRY", "VERSION", "load", "save"]
 
 ENTRY, VERSION = "bnnlib packed network", 1
 _LARGEST_SIDE, _LARGEST_MAP = 2**16, 2**26  # of a map, per axis and in values
-_MOST = 2**15 - 1  # of a code, a number of levels
-_NAME = 200  # characters
+_MOST = LARGEST_CODE
+_NAME = 1_000  # characters
 
 
 def save(model: Network, path: Path | str) -> None:
     """Writes a packed network; the file is there whole or not at all.
 
     Raises:
+        ValueError: :func:`load` would refuse it: a value is not finite, a name too long.
         OSError: it could not be written.
     """
     path, tensors, described, keys = Path(path), {}, [], {}
@@ -63,6 +64,10 @@ def save(model: Network, path: Path | str) -> None:
         "operations": described,
     }  # fmt: skip
     metadata = {ENTRY: json.dumps(network)}
+    try:
+        _network(json.loads(metadata[ENTRY]), tensors)
+    except ValueError as error:
+        raise ValueError(f"the network can't be written as a file: {error}") from error
     tensors = {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
     replaced(path, lambda partial: save_file(tensors, partial, metadata))
 
@@ -105,7 +110,7 @@ def _plain(value: Any) -> Any:
 
 def _network(described: Any, tensors: Mapping[str, np.ndarray]) -> Network:
     _exactly(described, "network", {"version", "input_shape", "classes", "about", "operations"})
-    shape = _whole_numbers(described["input_shape"], "input_shape", range(1, 4), 1, _LARGEST_SIDE)
+    shape = _whole_numbers(described["input_shape"], "input_shape", range(1, 4), 1, _LARGEST_MAP)
     if math.prod(shape) > _LARGEST_MAP:
         raise ValueError(f"an input of {shape} is larger than {_LARGEST_MAP} values")
     classes, about = described["classes"], described["about"]
@@ -209,7 +214,7 @@ def _geometry(value: Any) -> Geometry:
     )
     padding = _whole_numbers(value["padding"], "padding", range(4, 5), 0, _LARGEST_SIDE)
     geometry = Geometry(kernel, stride, padding, dilation)
-    if any(side > geometry.covered()[place // 2] for place, side in enumerate(padding)):
+    if any(side > max(64, geometry.covered()[place // 2]) for place, side in enumerate(padding)):
         raise ValueError(f"a padding of {padding} is wider than the window, {geometry.covered()}")
     return geometry
 

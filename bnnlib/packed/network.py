@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnlib.packed.layout import PackedTensor
-from bnnlib.packed.operations import Add, AveragePool, InputScale, Multiply, Operation, Product, Weights
-from bnnlib.packed.thresholds import largest_sum
+from bnnlib.packed.operations import Operation, Weights
+from bnnlib.packed.thresholds import is_exact
 
 __all__ = ["Network"]
 
@@ -47,6 +47,8 @@ class Network:
         height, width, scores = shapes[self.operations[-1].output]
         if (height, width) != (1, 1):
             raise ValueError(f"the last operation must make scores, it makes maps of {height} x {width}")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ValueError(f"names of classes must be strings, received {self.classes}")
         if self.classes and len(self.classes) != scores:
             raise ValueError(f"{len(self.classes)} names for {scores} classes")
         object.__setattr__(self, "shapes", shapes)
@@ -73,12 +75,5 @@ class Network:
 
     @property
     def exact(self) -> bool:
-        """Whether all codes are those of the trained network, whatever the input: every product is one of codes with
-        sums below 2^24, and between products there are no sums of real values (K, shortcuts, averages)."""
-        made_by = {operation.output: operation for operation in self.operations}
-        for operation in self.operations:
-            if isinstance(operation, Add | AveragePool | InputScale | Multiply):
-                return False
-            if isinstance(operation, Product) and largest_sum(operation, made_by.get(operation.inputs[0])) is None:
-                return False
-        return True
+        """Whether all codes are those of the trained network, whatever the input: all sums are whole numbers."""
+        return is_exact(self.operations)

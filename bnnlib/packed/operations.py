@@ -13,8 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 __all__ = [
-    "KINDS", "Add", "AveragePool", "Bias", "Clip", "Flatten", "Geometry", "InputScale", "Levels", "MaxPool", "Multiply",
-    "Norm", "Operation", "Product", "Scale", "Shape", "Sign", "Slope", "Weights", "fused_multiply_add",
+    "KINDS", "LARGEST_CODE", "SUMS_OF_REALS", "Add", "AveragePool", "Bias", "Clip", "Flatten", "Geometry", "InputScale",
+    "Levels", "MaxPool", "Multiply", "Norm", "Operation", "Product", "Scale", "Shape", "Sign", "Slope", "Weights",
+    "fused_multiply_add",
 ]  # fmt: skip
 
 Shape = tuple[int, int, int]  # height, width, channels
@@ -40,6 +41,15 @@ class Geometry(NamedTuple):
             raise ValueError(f"a window of {self.covered()} does not fit into a map of {padded}")
         return sizes
 
+    def has_empty_window(self, height: int, width: int) -> bool:
+        """Whether a window has nothing of the map under it."""
+        for axis, (size, outputs) in enumerate(zip((height, width), self.output(height, width), strict=True)):
+            starts = np.arange(outputs)[:, None] * self.stride[axis] - self.padding[2 * axis]
+            taps = starts + np.arange(self.kernel[axis]) * self.dilation[axis]
+            if not ((taps >= 0) & (taps < size)).any(1).all():
+                return True
+        return False
+
     def windows(self, x: np.ndarray, value: float = 0) -> np.ndarray:
         """A view of all windows of a padded map: (N, H, W, C) to (N, OH, OW, C, kh, kw)."""
         top, bottom, left, right = self.padding
@@ -50,6 +60,7 @@ class Geometry(NamedTuple):
         return views[:, ::sh, ::sw, :, ::dh, ::dw]
 
 
+LARGEST_CODE = 2**15 - 1  # codes are int16
 PIXEL, PAIRS = Geometry((1, 1)), Geometry((2, 2), (2, 2))
 
 
@@ -179,7 +190,7 @@ class Levels(Operation):
     of_each_value = True
 
     def shape(self, *shapes: Shape) -> Shape:
-        if not self.low <= 0 <= self.high or self.low == self.high:
+        if not -LARGEST_CODE - 1 <= self.low <= 0 <= self.high <= LARGEST_CODE or self.low == self.high:
             raise ValueError(f"levels: codes from {self.low} to {self.high}; 0 must be one of several")
         step = self.step is not None and self.step.shape == (1,) and self.step[0] > 0
         if step == (self.levels > 0):
@@ -322,6 +333,8 @@ class MaxPool(Operation):
     geometry: Geometry = PAIRS
 
     def shape(self, *shapes: Shape) -> Shape:
+        if self.geometry.has_empty_window(*shapes[0][:2]):
+            raise ValueError("max pool: a window lies outside the map")
         return (*self.geometry.output(*shapes[0][:2]), shapes[0][2])
 
     def apply(self, *values: np.ndarray) -> np.ndarray:
@@ -420,6 +433,8 @@ class Multiply(Operation):
         x, by = values[0].astype(np.float32), values[1]
         return x * np.repeat(by, x.shape[3] // by.shape[3], axis=3)
 
+
+SUMS_OF_REALS = (Add, AveragePool, InputScale, Multiply)  # whose rounding depends on the order of addition, or more
 
 KINDS: dict[str, type[Operation]] = {
     kind.__name__: kind

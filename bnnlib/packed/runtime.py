@@ -81,9 +81,11 @@ class PackedModel(Network):
             TypeError, ValueError: another type or shape, or values that are not finite.
         """
         x, single = self._checked(x)
+        if not len(x):
+            return np.zeros((0, self._classes), np.float32)
         largest = max(height * width * channels for height, width, channels in self.shapes.values())
         at_once = max(1, VALUES_AT_ONCE // largest)
-        parts = [self._scores_of(x[start : start + at_once], threads) for start in range(0, max(len(x), 1), at_once)]
+        parts = [self._scores_of(x[start : start + at_once], threads) for start in range(0, len(x), at_once)]
         scores = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return scores[0] if single else scores
 
@@ -91,12 +93,18 @@ class PackedModel(Network):
         values: Values = {"input": x}
         for step in self._plan:
             step(values, threads)
-        return np.asarray(values[self.operations[-1].output], np.float32).reshape(len(x), -1)
+        return np.asarray(values[self.operations[-1].output], np.float32).reshape(len(x), self._classes)
+
+    @property
+    def _classes(self) -> int:
+        return self.shapes[self.operations[-1].output][2]
 
     def reference_scores(self, x: np.ndarray) -> np.ndarray:
         """As :meth:`scores`, by the plain arithmetic of each operation."""
+        if not len(x):
+            return self.scores(x)
         scores = self.reference_values(x)[self.operations[-1].output].astype(np.float32)
-        return scores.reshape(-1) if x.shape == self.input_shape else scores.reshape(len(x), -1)
+        return scores.reshape(-1) if x.shape == self.input_shape else scores.reshape(len(x), self._classes)
 
     def reference_values(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Every value of the network by its name, (N, H, W, C), from the plain arithmetic: to look inside."""

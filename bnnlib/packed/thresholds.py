@@ -11,9 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bnnlib.packed.operations import Levels, MaxPool, Norm, Operation, Product, Sign
+from bnnlib.packed.operations import (
+    SUMS_OF_REALS,
+    Levels,
+    MaxPool,
+    Norm,
+    Operation,
+    Product,
+    Sign,
+)  # fmt: skip
 
-__all__ = ["Chain", "Steps", "chain_to", "largest_sum", "settled", "steps"]
+__all__ = ["Chain", "Steps", "chain_to", "is_exact", "largest_sum", "settled", "steps"]
 
 EXACT_IN_FLOAT32 = 2**24  # whole numbers up to here
 
@@ -56,6 +64,18 @@ def largest_sum(product: Product, codes: Operation | None) -> int | None:
     weights = np.abs(product.weights.values.astype(np.int64)).reshape(len(product.weights.values), -1)
     largest = int(weights.sum(1).max(initial=0)) * largest_code
     return largest if largest < EXACT_IN_FLOAT32 else None
+
+
+def is_exact(operations: Sequence[Operation]) -> bool:
+    """Whether all sums are whole numbers below 2^24: every product is one of codes, and between products there are no
+    sums of real values (K, shortcuts, averages)."""
+    made_by = {operation.output: operation for operation in operations}
+    for operation in operations:
+        if isinstance(operation, SUMS_OF_REALS):
+            return False
+        if isinstance(operation, Product) and largest_sum(operation, made_by.get(operation.inputs[0])) is None:
+            return False
+    return True
 
 
 def chain_to(codes: Operation, made_by: Mapping[str, Operation], uses: Mapping[str, int]) -> Chain | None:
@@ -117,16 +137,18 @@ def settled(operations: Sequence[Operation], unfolded: Mapping[str, Sequence[Ope
     """Operations whose folded norms give the very codes that the operations they stand for give, for every sum.
 
     Folding a scale into a norm rounds once less than PyTorch does. Where that moves a step, multiplier and offset of
-    that channel are changed by units in the last place until it is where it was; where no such change is found, the
-    scale stays apart.
+    that channel are changed by units in the last place until it is where it was. Where no such change is found, or the
+    steps can't be found because what follows has none, the scale stays apart. Networks with sums of real values keep
+    such norms folded: their codes are not exact anyway. Operations that the scores do not depend on are left out.
 
     Args:
         operations: of a whole network.
         unfolded: a norm's output -> the operations that the norm stands for.
     """
-    operations = list(operations)
+    operations = _needed(operations)
     made_by = {operation.output: operation for operation in operations}
     uses = count_uses(operations)
+    kept = set()  # norms that are as they should be
     for codes in [operation for operation in operations if isinstance(operation, Sign | Levels)]:
         chain = chain_to(codes, made_by, uses)
         if chain is None:
@@ -136,10 +158,39 @@ def settled(operations: Sequence[Operation], unfolded: Mapping[str, Sequence[Ope
             continue
         at = chain.between.index(norms[0])
         exact = (*_before_norm(chain.between[:at], unfolded[norms[0].output]), *chain.between[at + 1 :])
+        kept.add(norms[0].output)
         place = operations.index(norms[0])
         norm = _nudged(chain, at, norms[0], steps(chain, exact))
         operations[place : place + 1] = _apart(norms[0], unfolded) if norm is None else [norm]
+    if not is_exact(operations):
+        return operations  # codes depend on real sums anyway
+    for norm in [operation for operation in operations if operation.output in set(unfolded) - kept]:
+        if _leads_to_codes(norm, operations):
+            place = operations.index(norm)
+            operations[place : place + 1] = _apart(norm, unfolded)
     return operations
+
+
+def _needed(operations: Sequence[Operation]) -> list[Operation]:
+    """The operations that the last one, the scores, depends on."""
+    needed, kept = {operations[-1].output}, []
+    for operation in reversed(operations):
+        if operation.output in needed:
+            kept.append(operation)
+            needed |= set(operation.inputs)
+    return kept[::-1]
+
+
+def _leads_to_codes(norm: Operation, operations: Sequence[Operation]) -> bool:
+    """Whether codes are made of a norm's output, before the next product."""
+    reached = {norm.output}
+    for operation in operations:
+        if reached & set(operation.inputs):
+            if isinstance(operation, Sign | Levels):
+                return True
+            if not isinstance(operation, Product):
+                reached.add(operation.output)
+    return False
 
 
 def _apart(norm: Norm, unfolded: Mapping[str, Sequence[Operation]]) -> list[Operation]:

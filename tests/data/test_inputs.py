@@ -57,3 +57,24 @@ def test_what_is_no_input_is_said(sample, tmp_path):
         inputs.read(tmp_path / "one.png", {"kind": "image"})
     with pytest.raises(FileNotFoundError):
         inputs.read(tmp_path / "none.png", inputs.described(sample))
+
+
+def test_images_of_other_kinds_are_read_as_people_see_them_or_refused(sample, tmp_path):
+    how = inputs.described(sample)
+    pixels = np.full((28, 28, 4), 255, np.uint8)
+    pixels[:, 14:, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    half = inputs.read(tmp_path / "half.png", how)[0]
+    assert half[0, 0] > 0
+    assert half[0, 20] == -np.float32(72.94) / np.float32(90.02)  # what is transparent is black
+    Image.fromarray(np.full((28, 28), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="more than 8 bits"):
+        inputs.read(tmp_path / "deep.png", how)
+    content = (tmp_path / "half.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"cut\.png is no image that can be read"):
+        inputs.read(tmp_path / "cut.png", how)
+    for odd in (np.array([(1, 2.0)], "i4,f4"), np.array([1j]), np.array(["a"])):
+        np.save(tmp_path / "odd.npy", odd)
+        with pytest.raises(ValueError, match="no array of"):
+            inputs.read(tmp_path / "odd.npy", how)

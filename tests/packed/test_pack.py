@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from packed.networks import SHAPE, trained
+from packed.networks import SHAPE, trained, unsettle
 from torch import nn
 
 import bnnlib
@@ -15,7 +15,7 @@ from bnnlib.packed import PackedModel
 from bnnlib.packed.compile import norm_constants
 from bnnlib.packed.operations import Geometry, Norm, Product, Sign, Weights, fused_multiply_add
 from bnnlib.packed.thresholds import Chain, steps
-from bnnlib.quantizers import LSQ, DoReFaActivation, NotPackable, RSign, SteSign, StrictSign
+from bnnlib.quantizers import LSQ, BiRealWeight, DoReFaActivation, NotPackable, RSign, SteSign, StrictSign
 
 PACKABLE = [name for name, method in bnnlib.methods.items() if not method.literal]
 
@@ -282,3 +282,150 @@ def test_a_shortcut_of_another_size_is_an_error_of_the_network():
     network = nn.Sequential(Residual(nn.Conv2d(1, 1, 3), nn.Identity()), nn.Flatten())
     with pytest.raises(NotPackable, match="maps of"):
         bnnlib.pack(network, (1, 5, 5))
+
+
+# what a reviewer of the first version found
+
+
+def signs(inputs, outputs, kernel=1, quantizer=None, **options):
+    options |= {"weight_quantizer": SteSign(), "input_quantizer": quantizer or SteSign()}
+    return bnnlib.BinConv2d(inputs, outputs, kernel, bias=False, **options)
+
+
+class Before(nn.Module):
+    """A body that rectifies its input in place beside a shortcut: the shortcut hands on what is rectified."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        inside = nn.Sequential(nn.ReLU(inplace=True), signs(8, 8, 3, padding=1))
+        self.block = Residual(inside, nn.Identity())
+        self.last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x):
+        return self.last(self.block(self.first(x)))
+
+
+class ByMethod(Before):
+    def forward(self, x):
+        x = self.first(x)
+        x.relu_()
+        return self.last(x)
+
+
+@pytest.mark.parametrize("network", [Before, ByMethod])
+def test_what_is_changed_in_place_is_changed_for_all_who_read_it(network):
+    torch.manual_seed(0)
+    model = network().eval()
+    x = torch.randn(8, 3, 6, 6)
+    with torch.no_grad():
+        np.testing.assert_allclose(bnnlib.pack(model, (3, 6, 6)).scores(x.numpy()), model(x), rtol=1e-4, atol=1e-5)
+
+
+class Ties(nn.Module):
+    """Scaled sums, a norm, and what has no thresholds: the norm's outputs lie exactly where the next signs change."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.first = bnnlib.BinConv2d(
+            3, 256, 3, bias=False, weight_quantizer=BiRealWeight(), input_quantizer=SteSign()
+        )  # fmt: skip
+        self.norm = nn.BatchNorm2d(256)
+        self.between = between
+        self.last = bnnlib.BinLinear(1024, 5, bias=False, weight_quantizer=SteSign(), input_quantizer=RSign(1024))
+
+    def features(self, x):
+        return self.between(self.norm(self.first(x)).flatten(1))
+
+    def forward(self, x):
+        return self.last(self.features(x))
+
+
+@pytest.mark.parametrize("between", [nn.Identity, lambda: nn.BatchNorm1d(1024), nn.PReLU])
+def test_exact_is_true_only_where_ties_are_broken_alike(between):
+    torch.manual_seed(1)
+    model = unsettle(Ties(between())).eval()
+    x = torch.randn(60, 3, 4, 4)
+    with torch.no_grad():
+        features = model.features(x)
+        model.last.input_quantizer.shift.copy_(-features[0])
+        expected = model.last.input_quantizer.codes(features)[0].numpy()
+    packed = bnnlib.pack(model, (3, 4, 4))
+    assert packed.exact
+    found = packed.reference_values(x.numpy())["last.signs"]
+    np.testing.assert_array_equal(flat(found, expected), expected)
+
+
+class Tripled(bnnlib.BinConv2d):
+    def product(self, x):
+        return 3 * super().product(x)
+
+
+class HalfSign(SteSign):
+    def codes(self, x):
+        return torch.where(x >= 0.5, 1.0, -1.0), x.new_ones(())
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x, y):
+        return x.flatten(1) + y.flatten(1)
+
+
+class Dropping(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(x.flatten(1))
+
+
+END = (nn.AdaptiveMaxPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Sequential(signs(3, 4, quantizer=HalfSign()), *END), "HalfSign has a codes of its own"),
+        (nn.Sequential(signs(3, 4, quantizer=DoReFaActivation(16)), *END), "input codes of 16 bits"),
+        (nn.Sequential(Tripled(3, 4, 1, weight_quantizer=SteSign()), *END), "Tripled has a product of its own"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), *END).double(), "float64"),
+        (TwoInputs(), "more than one input"),
+        (Dropping(), "also drops in eval mode"),
+        (nn.Sequential(bnnlib.BinConv2d(3, 4, 1, weight_quantizer=LSQ(9)), *END), "weights of 9 bits"),
+    ],
+)
+def test_what_computes_in_a_way_of_its_own_is_refused(network, message):
+    with pytest.raises(NotPackable, match=message):
+        bnnlib.pack(network, (3, 6, 6))
+    hooked = nn.Sequential(nn.Conv2d(3, 4, 1), *END)
+    hooked[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(NotPackable, match="forward hooks"):
+        bnnlib.pack(hooked, (3, 6, 6))
+
+
+def test_an_empty_batch_has_no_scores(packed):
+    nothing = np.zeros((0, *SHAPE), np.float32)
+    assert packed.scores(nothing).shape == packed.reference_scores(nothing).shape == (0, 10)
+    assert packed.predict(nothing).shape == (0,)
+
+
+def test_odd_arguments_are_named():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(ValueError, match="received 5"):
+        bnnlib.pack(network, 5)
+    with pytest.raises(ValueError, match="plain data"):
+        bnnlib.pack(network, (3, 2, 2), about={"a": np.float32(1)})
+    with pytest.raises(ValueError, match="must be strings"):
+        bnnlib.pack(network, (3, 2, 2), classes=[0, 1, 2])
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    packed = bnnlib.pack(model, (3, 2, 2), classes=["a" * 2000, "b", "c"])
+    with pytest.raises(ValueError, match="can't be written as a file"):
+        packed.save(tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_module_that_is_called_twice_is_packed_once():
+    layer, norm = signs(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+    model = unsettle(nn.Sequential(signs(3, 8), layer, norm, layer, norm, *END)).eval()
+    packed = bnnlib.pack(model, (3, 6, 6))
+    assert packed.bytes == bnnlib.summary(model, (3, 6, 6)).bytes

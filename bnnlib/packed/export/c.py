@@ -386,7 +386,9 @@ def _tight_words(bits: np.ndarray) -> np.ndarray:
 
 
 def _real(value: float) -> str:
-    return f"{float(value).hex()}f"
+    """A constant of C; infinity is the largest number, beyond which no value lies."""
+    largest = np.finfo(np.float32).max
+    return f"{float(np.float32(np.clip(value, -largest, largest))).hex()}f"
 
 
 def _string(text: str) -> str:
