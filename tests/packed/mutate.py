@@ -94,7 +94,7 @@ def main(path, count):
                     raise RuntimeError(f"a refusal that is none: {error}") from error
                 refused += 1
             else:
-                if np.prod(found.input_shape) < 10**5:
+                if np.prod(found.input_shape) < 10**5 and rng.random() < 0.2:
                     with np.errstate(all="ignore"):
                         found.predict(np.zeros(found.input_shape, np.float32))
     print(refused, count - refused)
