@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, ideas, mnist, regularisation, speaker_gender, stability, wake_word, words
+from bnnlib.studies import fashion, ideas, regularisation, speaker_gender, stability, wake_word, words
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
@@ -15,7 +15,6 @@ STUDIES: dict[str, Study] = {
     for study in (
         *(fashion.TUNING, fashion.GRID, fashion.METHODS, fashion.HEADLINE, fashion.ABLATION),
         *(ideas.TUNING, ideas.METHODS),
-        *(mnist.TUNING, mnist.REGULARISATION),
         *(regularisation.TUNING, regularisation.METHODS),
         *(words.TUNING, words.METHODS, words.VARIANTS, words.SPLIT),
         stability.STABILITY,
