@@ -119,9 +119,8 @@ def steps(chain: Chain, between: Sequence[Operation] | None = None) -> Steps:
     channels, largest = len(chain.product.weights.values), chain.largest
     ends = evaluate(np.array([[-largest], [largest]]).repeat(channels, 1))
     falling = ends[1] < ends[0]
-    wanted = (np.array([1]) if isinstance(chain.codes, Sign) else np.arange(chain.codes.low + 1, chain.codes.high + 1))[
-        :, None
-    ]
+    first, last = (1, 1) if isinstance(chain.codes, Sign) else (chain.codes.low + 1, chain.codes.high)
+    wanted = np.arange(first, last + 1)[:, None]
     low = np.full((len(wanted), channels), -largest, np.int64)
     high = np.full((len(wanted), channels), largest + 1, np.int64)
     while (low < high).any():
@@ -214,12 +213,12 @@ def _nudged(chain: Chain, at: int, norm: Norm, wanted: Steps) -> Norm | None:
 
     def with_norm(candidate: Norm) -> np.ndarray:
         found = steps(chain, (*chain.between[:at], candidate, *chain.between[at + 1 :]))
-        same = (found.at == wanted.at).all(0) & (found.falling == wanted.falling)
-        constant = (wanted.at > chain.largest).all(0) | (wanted.at <= -chain.largest).all(0)
-        return same | (constant & (found.at == wanted.at).all(0))
+        return (found.at == wanted.at).all(0) & (found.falling == wanted.falling)
 
-    multiplier, offset = norm.multiplier.copy(), norm.offset.copy()
     right = with_norm(norm)
+    if right.all():
+        return norm
+    multiplier, offset = norm.multiplier.copy(), norm.offset.copy()
     for size in range(1, 9):
         if right.all():
             break

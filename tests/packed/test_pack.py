@@ -426,6 +426,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
 
 def test_a_module_that_is_called_twice_is_packed_once():
     layer, norm = signs(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+    layer.weight_quantizer = BiRealWeight()
     model = unsettle(nn.Sequential(signs(3, 8), layer, norm, layer, norm, *END)).eval()
     packed = bnnlib.pack(model, (3, 6, 6))
     assert packed.bytes == bnnlib.summary(model, (3, 6, 6)).bytes
