@@ -134,6 +134,8 @@ def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, 
     begun = time.perf_counter()
     epochs = result.history.frame()
     outputs = _outputs(result, splits, run.arm in study.scores)
+    if study.test:  # a tuning keeps what it predicted only: there are many of its runs, and nobody looks inside them
+        outputs |= _inside(result)
     forms: dict[str, float] = {}
     if study.test and method.weight_bits == 1:
         result.model.to(result.device)
@@ -216,6 +218,12 @@ def _outputs(result: FitResult, splits: data.Splits, with_scores: bool) -> dict[
         arrays[f"{name}_predicted"] = scored.argmax(1).numpy().astype(np.uint8)
         if with_scores:
             arrays[f"{name}_scores"] = scored.numpy().astype(np.float16)
+    return arrays
+
+
+def _inside(result: FitResult) -> dict[str, np.ndarray]:
+    """Histograms of the latent weights over the epochs, and what was measured inside the layers."""
+    arrays: dict[str, np.ndarray] = {}
     for layer, rows in result.history.histograms.items():
         arrays[f"histogram/{layer}"] = np.array(rows, np.int32)
     inside = result.history.layer_frame()

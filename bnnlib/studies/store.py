@@ -1,7 +1,7 @@
 """Results on disk: plain files, a folder for each study, whole or absent but never half.
 
     runs/ID.json            a finished run: its description, settings, figures, epochs, where and when it was made
-    outputs/ID.npz          what the run predicted, its weight histograms, what was measured inside its layers
+    outputs/ID.npz          what the run predicted; not of a tuning: its weight histograms, what was measured inside
     latent/ID.safetensors   trained latent weights of a few runs
 
 A file for each run: many workers may write at once, on a network file system too. A run counts as finished when its
