@@ -71,7 +71,8 @@ class PackedModel(Network):
         """The network's scores.
 
         Args:
-            x: float32, the input as the network was trained on it (normalised), shape (N, *input_shape), or one input.
+            x: float32, the input as the network was trained on it (normalised): a batch of shape (N, and then
+                ``input_shape``), or one input.
             threads: of the kernels on bits; the products of real values use those of NumPy.
 
         Returns:

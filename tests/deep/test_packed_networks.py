@@ -4,9 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
 from packed.networks import trained
-from packed.test_random_networks import test_random_networks_have_the_codes_of_the_trained_ones as of_random_networks
+from packed.test_random_networks import tried
 from torch import nn
 
 import bnnlib
@@ -30,10 +29,7 @@ def small():
     )
 
 
-def test_five_hundred_random_networks_pack_exactly():
-    settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)(
-        of_random_networks
-    )()
+test_five_hundred_random_networks_pack_exactly = tried(500)
 
 
 def test_no_damaged_file_crashes_the_reader_or_takes_memory_that_it_has_no_use_for(tmp_path):
