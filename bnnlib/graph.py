@@ -18,7 +18,7 @@ from torch import fx, nn
 from bnnlib.layers import HardTanh, QuantizedLayer, RPReLU
 from bnnlib.quantizers import Quantizer
 
-__all__ = ["Channels", "Graph", "Node", "NotTraceable", "registered_names", "trace"]
+__all__ = ["Channels", "Graph", "Node", "NotTraceable", "registered_names", "spellings", "trace"]
 
 
 class NotTraceable(ValueError):
@@ -240,26 +240,26 @@ class _Tracer(fx.Tracer):
         return ours or super().is_leaf_module(module, qualified_name)
 
 
-def _spellings(*names: str) -> frozenset[Callable | str]:
+def spellings(*names: str) -> frozenset[Callable | str]:
     """The functions of torch of these names, and the tensor methods, in place or not."""
     spelled = {name + ending for name in names for ending in ("", "_")}
     found = {getattr(home, name, None) for name in spelled for home in (torch, F, operator, builtins)}
     return frozenset(spelled | found - {None})
 
 
-_RECTIFYING = _spellings(
+_RECTIFYING = spellings(
     "relu", "relu6", "abs", "absolute", "square", "sigmoid", "hardsigmoid", "softplus", "softmax", "exp", "sqrt"
 )  # fmt: skip
-_CLAMPS, _POWERS, _PADS = _spellings("clamp", "clip", "clamp_min"), _spellings("pow"), _spellings("pad")
-_HARD_TANH = _spellings("hardtanh")
+_CLAMPS, _POWERS, _PADS = spellings("clamp", "clip", "clamp_min"), spellings("pow"), spellings("pad")
+_HARD_TANH = spellings("hardtanh")
 _RECTIFYING_MODULES = (nn.ReLU, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.Softmax, nn.Softmax2d)
-_ROOTS_AND_LOGS = _spellings("sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow")
-_JOINING = _spellings("cat", "concat", "concatenate", "stack", "hstack", "vstack")
-_PRODUCTS = _spellings("mul", "multiply") | {operator.imul}
-_QUOTIENTS, _THRESHOLDS = _spellings("div", "divide", "true_divide", "truediv"), _spellings("threshold")
-_SUMS = _PRODUCTS | _spellings("add") | {operator.iadd}
+_ROOTS_AND_LOGS = spellings("sqrt", "rsqrt", "log", "log2", "log10", "log1p", "pow")
+_JOINING = spellings("cat", "concat", "concatenate", "stack", "hstack", "vstack")
+_PRODUCTS = spellings("mul", "multiply") | {operator.imul}
+_QUOTIENTS, _THRESHOLDS = spellings("div", "divide", "true_divide", "truediv"), spellings("threshold")
+_SUMS = _PRODUCTS | spellings("add") | {operator.iadd}
 # what hands on values as they are, or means and sums of them
-_PASSING = _spellings(
+_PASSING = spellings(
     "getitem", "flatten", "unflatten", "view", "reshape", "transpose", "permute", "swapaxes", "movedim", "t",
     "contiguous", "clone", "detach", "squeeze", "unsqueeze", "expand", "repeat", "chunk", "split", "unbind", "narrow",
     "roll", "flip", "mean", "sum", "max", "amax", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
@@ -277,7 +277,7 @@ _PASSING_MODULES = (
     nn.PixelUnshuffle, nn.Upsample, nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d,
     nn.ReplicationPad1d, nn.ReplicationPad2d,
 )  # fmt: skip
-_KEEPING_SCALE = _spellings(
+_KEEPING_SCALE = spellings(
     "relu", "dropout", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
 )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bnnlib.graph import Node, NotTraceable, trace
+from bnnlib.graph import Node, NotTraceable, spellings, trace
 from bnnlib.layers import HardTanh, QuantizedLayer, RPReLU
 from bnnlib.packed.layout import scale_is_folded
 from bnnlib.packed.operations import (
@@ -595,30 +595,21 @@ def _like(input_shape: tuple[int, ...], value: _Value, linear: bool) -> tuple[in
     return (1, channels, width) if len(input_shape) == 2 else (1, channels, height, width)
 
 
-def _functions(*names: str) -> frozenset[Callable | str]:
-    import operator
-
-    import torch.nn.functional as F
-
-    spelled = {name + ending for name in names for ending in ("", "_")}
-    return frozenset(spelled | {getattr(home, n, None) for n in spelled for home in (torch, F, operator)} - {None})
-
-
-_HARD_TANH = _functions("hardtanh")
+_HARD_TANH = spellings("hardtanh")
 _POOLS = {
     1: (nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
     2: (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
 }
 _HANDLED = (
-    ((nn.Identity,), _functions("contiguous"), _Compiler._passed),
-    ((nn.Dropout, nn.Dropout1d, nn.Dropout2d), _functions("dropout"), _Compiler._dropped),
-    ((nn.Flatten,), _functions("flatten"), _Compiler._flattened),
-    ((nn.ReLU, HardTanh, nn.Hardtanh), _functions("relu") | _HARD_TANH, _Compiler._clipped),
+    ((nn.Identity,), spellings("contiguous"), _Compiler._passed),
+    ((nn.Dropout, nn.Dropout1d, nn.Dropout2d), spellings("dropout"), _Compiler._dropped),
+    ((nn.Flatten,), spellings("flatten"), _Compiler._flattened),
+    ((nn.ReLU, HardTanh, nn.Hardtanh), spellings("relu") | _HARD_TANH, _Compiler._clipped),
     ((nn.PReLU, RPReLU), frozenset(), _Compiler._sloped),
     (
         (*_POOLS[1], *_POOLS[2]),
-        _functions("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool2d"),
+        spellings("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool2d"),
         _Compiler._pooled,
     ),
-    ((), _functions("add", "iadd"), _Compiler._added),
+    ((), spellings("add", "iadd"), _Compiler._added),
 )  # fmt: skip

@@ -175,71 +175,38 @@ static void convolve_signs(const uint32_t *x, const uint32_t *weights, const win
         }
 }
 
-//: convolve_codes window
-static void convolve_codes(const int16_t *x, const int16_t *weights, const window *w, int32_t *out)
-{
-    const int each = w->channels / w->groups;
-    for (int i = 0; i < w->out_height; i++)
-        for (int j = 0; j < w->out_width; j++) {
-            const int16_t *tap = weights;
-            for (int o = 0; o < w->outputs; o++) {
-                const int first = o / (w->outputs / w->groups) * each;
-                int32_t sum = 0;
-                for (int k = 0; k < w->kernel[0]; k++)
-                    for (int l = 0; l < w->kernel[1]; l++, tap += each) {
-                        const int y = under(w, 0, i, k), z = under(w, 1, j, l), in = inside(w, y, z);
-                        const int16_t *pixel = in ? x + ((size_t)y * w->width + z) * w->channels + first : 0;
-                        for (int c = 0; c < each; c++)
-                            sum += (in ? pixel[c] : w->pad) * tap[c];
-                    }
-                *out++ = sum;
-            }
-        }
-}
+//: convolve window
+/* The convolutions of numbers are the same but for their types: of the input, of the weights, and of the sum. */
+#define CONVOLVE(name, input, weight, total)                                                                    \
+    static void name(const input *x, const weight *weights, const window *w, total *out)                        \
+    {                                                                                                           \
+        const int each = w->channels / w->groups;                                                               \
+        for (int i = 0; i < w->out_height; i++)                                                                 \
+            for (int j = 0; j < w->out_width; j++) {                                                            \
+                const weight *tap = weights;                                                                    \
+                for (int o = 0; o < w->outputs; o++) {                                                          \
+                    const int first = o / (w->outputs / w->groups) * each;                                      \
+                    total sum = 0;                                                                              \
+                    for (int k = 0; k < w->kernel[0]; k++)                                                      \
+                        for (int l = 0; l < w->kernel[1]; l++, tap += each) {                                   \
+                            const int y = under(w, 0, i, k), z = under(w, 1, j, l), in = inside(w, y, z);       \
+                            const input *pixel = in ? x + ((size_t)y * w->width + z) * w->channels + first : 0; \
+                            for (int c = 0; c < each; c++)                                                      \
+                                sum += (total)(in ? pixel[c] : (input)w->pad) * (total)tap[c];                  \
+                        }                                                                                       \
+                    *out++ = sum;                                                                               \
+                }                                                                                               \
+            }                                                                                                   \
+    }
 
-//: convolve_reals window
-static void convolve_reals(const float *x, const float *weights, const window *w, float *out)
-{
-    const int each = w->channels / w->groups;
-    for (int i = 0; i < w->out_height; i++)
-        for (int j = 0; j < w->out_width; j++) {
-            const float *tap = weights;
-            for (int o = 0; o < w->outputs; o++) {
-                const int first = o / (w->outputs / w->groups) * each;
-                float sum = 0.0f;
-                for (int k = 0; k < w->kernel[0]; k++)
-                    for (int l = 0; l < w->kernel[1]; l++, tap += each) {
-                        const int y = under(w, 0, i, k), z = under(w, 1, j, l), in = inside(w, y, z);
-                        const float *pixel = in ? x + ((size_t)y * w->width + z) * w->channels + first : 0;
-                        for (int c = 0; c < each; c++)
-                            sum += (in ? pixel[c] : (float)w->pad) * tap[c];
-                    }
-                *out++ = sum;
-            }
-        }
-}
+//: convolve_codes convolve
+CONVOLVE(convolve_codes, int16_t, int16_t, int32_t)
 
-//: convolve_reals_codes window
-static void convolve_reals_codes(const float *x, const int16_t *weights, const window *w, float *out)
-{
-    const int each = w->channels / w->groups;
-    for (int i = 0; i < w->out_height; i++)
-        for (int j = 0; j < w->out_width; j++) {
-            const int16_t *tap = weights;
-            for (int o = 0; o < w->outputs; o++) {
-                const int first = o / (w->outputs / w->groups) * each;
-                float sum = 0.0f;
-                for (int k = 0; k < w->kernel[0]; k++)
-                    for (int l = 0; l < w->kernel[1]; l++, tap += each) {
-                        const int y = under(w, 0, i, k), z = under(w, 1, j, l), in = inside(w, y, z);
-                        const float *pixel = in ? x + ((size_t)y * w->width + z) * w->channels + first : 0;
-                        for (int c = 0; c < each; c++)
-                            sum += (in ? pixel[c] : (float)w->pad) * (float)tap[c];
-                    }
-                *out++ = sum;
-            }
-        }
-}
+//: convolve_reals convolve
+CONVOLVE(convolve_reals, float, float, float)
+
+//: convolve_reals_codes convolve
+CONVOLVE(convolve_reals_codes, float, int16_t, float)
 
 //: compare words
 /* Bits: (sum >= threshold) xor flip. */
