@@ -3,6 +3,7 @@
 Prints the seed, then how many were refused and how many were read. Anything but a refusal is a crash.
 """
 
+import copy
 import json
 import random
 import resource
@@ -47,7 +48,7 @@ def description(header, rng):
         elif isinstance(node[last], int) and rng.random() < 0.5:
             node[last] += rng.choice([-1, 1])
         else:
-            node[last] = rng.choice(STRANGE)
+            node[last] = copy.deepcopy(rng.choice(STRANGE))  # which a later change may change in its turn
     whole["__metadata__"]["bnnlib packed network"] = json.dumps(network)
     return json.dumps(whole).encode()
 
@@ -84,11 +85,11 @@ def main(path, count):
     resource.setrlimit(resource.RLIMIT_AS, (used + SPARE,) * 2)
     refused = 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy.safetensors"
+        damaged = Path(folder) / "copy.safetensors"
         for _ in range(count):
-            copy.write_bytes(mutated(content, rng))
+            damaged.write_bytes(mutated(content, rng))
             try:
-                found = PackedModel.load(copy)
+                found = PackedModel.load(damaged)
             except Damaged as error:
                 if len(str(error)) > 1000 or "MemoryError" in str(error):
                     raise RuntimeError(f"a refusal that is none: {error}") from error
