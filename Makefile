@@ -55,7 +55,7 @@ test: setup ## Unit tests, notebooks against their stored outputs, the rendered 
 	@$(RUN) tools/book.py check
 
 test-deep: setup ## What is too long for a person's loop: random matrices by the thousand, compiled networks
-	@$(RUN) -m pytest tests/deep
+	@$(RUN) -m pytest tests/deep -n 2 --dist loadfile
 
 store: setup ## Execute the chapters and store their outputs in book/
 	@$(RUN) tools/book.py store
