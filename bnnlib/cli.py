@@ -594,6 +594,24 @@ def export_c(
         console.print(f"{path}: {path.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
+@export_app.command("onnx")
+def export_onnx(
+    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The ONNX file to write.", show_default=False)],
+) -> None:
+    """Writes a packed network as ONNX, in standard operators, for other runtimes. It takes batches of any size.
+
+    The file holds a byte for each weight, and runtimes compute with floats: it is for their reach, not for speed.
+
+    Example: `bnnlib export onnx net.safetensors net.onnx`
+    """
+    from bnnlib.packed.export.onnx import write_onnx
+    from bnnlib.packed.runtime import PackedModel
+
+    write_onnx(PackedModel.load(model), file)
+    console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
+
+
 @export_app.command("wasm")
 def export_wasm(
     model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],

@@ -49,6 +49,7 @@ def process(*arguments, **environment):
         (("pack",), ["Id of a finished run", "Example"]),
         (("predict",), ["--top", "WAV", "Example"]),
         (("export", "c"), ["--name", "C99", "Example"]),
+        (("export", "onnx"), ["standard operators", "Example"]),
         (("export", "wasm"), ["WebAssembly", "offline", "Example"]),
         (("export", "biometrics"), ["369,153", "--weights", "Example"]),
         (("check", "biometrics"), ["369,153", "Example"]),
@@ -306,6 +307,9 @@ def test_a_kept_run_is_packed_and_says_what_it_sees(tmp_path):
     done = bnnlib("export", "c", str(net), str(tmp_path / "c"), "--name", "shoes")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "c").iterdir()} == {"shoes.h", "shoes.c"}
+    done = bnnlib("export", "onnx", str(net), str(tmp_path / "shoes.onnx"))
+    assert done.returncode == 0, done.stderr
+    assert b"GreaterOrEqual" in (tmp_path / "shoes.onnx").read_bytes()
     done = bnnlib("export", "wasm", str(net), str(tmp_path / "Shoes.js"))
     assert done.returncode == 0, done.stderr
     assert "class Shoes" in (tmp_path / "Shoes.js").read_text()

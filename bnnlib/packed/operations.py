@@ -352,24 +352,27 @@ class AveragePool(Operation):
     counts_padding: bool = True
     overhang: tuple[int, int] = (0, 0)
 
-    def _whole(self) -> Geometry:
+    def whole(self) -> Geometry:
+        """Of all windows, those that hang over as well."""
         top, bottom, left, right = self.geometry.padding
         return self.geometry._replace(padding=(top, bottom + self.overhang[0], left, right + self.overhang[1]))
 
+    def counts(self, height: int, width: int) -> np.ndarray:
+        """How many values each mean is taken of, float32, (output height, output width)."""
+        top, bottom, left, right = self.geometry.padding
+        ones, whole = np.ones((1, height, width, 1), np.float32), self.whole()
+        if self.counts_padding:
+            ones = np.pad(ones, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=1)
+            whole = whole._replace(padding=(0, self.overhang[0], 0, self.overhang[1]))
+        return whole.windows(ones).sum((4, 5))[0, :, :, 0]
+
     def shape(self, *shapes: Shape) -> Shape:
-        return (*self._whole().output(*shapes[0][:2]), shapes[0][2])
+        return (*self.whole().output(*shapes[0][:2]), shapes[0][2])
 
     def apply(self, *values: np.ndarray) -> np.ndarray:
         x = values[0].astype(np.float32)
-        whole, (top, bottom, left, right) = self._whole(), self.geometry.padding
-        ones = np.ones((1, *x.shape[1:3], 1), np.float32)
-        if self.counts_padding:
-            ones = np.pad(ones, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=1)
-            over = whole._replace(padding=(0, self.overhang[0], 0, self.overhang[1]))
-            counts = over.windows(ones).sum((4, 5))
-        else:
-            counts = whole.windows(ones).sum((4, 5))
-        return (whole.windows(x).sum((4, 5), dtype=np.float32) / counts).astype(np.float32)
+        sums = self.whole().windows(x).sum((4, 5), dtype=np.float32)
+        return sums / self.counts(*x.shape[1:3])[:, :, None]
 
 
 @dataclass(frozen=True, eq=False)

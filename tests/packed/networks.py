@@ -4,8 +4,22 @@ import torch
 from torch import nn
 
 import bnnlib
+from bnnlib import models
 
 SHAPE = (1, 12, 12)
+# what exports are tried on: method, model, shape of an input
+EXPORTED = {
+    "signs, 8-bit ends": ("xnor-operator", lambda name: models.CompactCNN(name, size=12, first_last="int8"), SHAPE),
+    "signs, real ends": ("bnn", lambda name: models.CompactCNN(name, size=12), SHAPE),
+    "two bits": ("lsq-w2a2", lambda name: models.CompactCNN(name, size=12, first_last="int8"), SHAPE),
+    "branches": ("ie-net", lambda name: models.CompactCNN(name, size=12, first_last="int8"), SHAPE),
+    "K": ("xnor-naive", lambda name: models.CompactCNN(name, size=12), SHAPE),
+    "shortcuts, bent": ("reactnet", lambda name: models.CommandCNN(name), (1, 50, 40)),
+    "weights only": ("twn", lambda name: models.WakeWordCNN(name), (1, 50, 13)),
+    "float": ("float", lambda name: models.CompactCNN(name, size=12), SHAPE),
+    "groups": ("bi-real", lambda name: models.MobileNetV2(name, width=0.1), (3, 32, 32)),
+    "vectors": ("bnn", lambda name: models.MLP(name, width=70), (1, 28, 28)),
+}
 
 
 @torch.no_grad()

@@ -7,11 +7,10 @@ import subprocess
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from packed.networks import SHAPE, trained
+from packed.networks import EXPORTED, trained
 from packed.random_networks import networks
 
 import bnnlib
-from bnnlib import models
 from bnnlib.packed.export.c import source, write_c
 
 STRICT = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
@@ -37,24 +36,11 @@ def compiled(packed, folder, compiler=COMPILERS[0], flags=STRICT):
     return scores
 
 
-NETWORKS = {
-    "signs, 8-bit ends": ("xnor-operator", lambda name: models.CompactCNN(name, size=12, first_last="int8"), SHAPE),
-    "signs, real ends": ("bnn", lambda name: models.CompactCNN(name, size=12), SHAPE),
-    "two bits": ("lsq-w2a2", lambda name: models.CompactCNN(name, size=12, first_last="int8"), SHAPE),
-    "branches": ("ie-net", lambda name: models.CompactCNN(name, size=12, first_last="int8"), SHAPE),
-    "K": ("xnor-naive", lambda name: models.CompactCNN(name, size=12), SHAPE),
-    "shortcuts, bent": ("reactnet", lambda name: models.CommandCNN(name), (1, 50, 40)),
-    "weights only": ("twn", lambda name: models.WakeWordCNN(name), (1, 50, 13)),
-    "float": ("float", lambda name: models.CompactCNN(name, size=12), SHAPE),
-    "groups": ("bi-real", lambda name: models.MobileNetV2(name, width=0.1), (3, 32, 32)),
-    "vectors": ("bnn", lambda name: models.MLP(name, width=70), (1, 28, 28)),
-}
-
 
 @pytest.mark.filterwarnings("ignore:a layer with a weight")
-@pytest.mark.parametrize("which", NETWORKS)
+@pytest.mark.parametrize("which", EXPORTED)
 def test_the_c_source_has_the_scores_of_the_packed_network(which, tmp_path):
-    name, build, shape = NETWORKS[which]
+    name, build, shape = EXPORTED[which]
     packed = bnnlib.pack(trained(lambda: build(name), name, shape), shape)
     x = np.random.default_rng(0).standard_normal((4, *shape)).astype(np.float32)
     expected = packed.scores(x)
@@ -76,7 +62,7 @@ def test_random_networks_in_c_equal_the_packed_ones(tmp_path_factory, network):
 
 @pytest.mark.skipif("clang" not in COMPILERS, reason="clang knows many processors; gcc knows its own")
 def test_it_compiles_for_a_cortex_m(tmp_path):
-    name, build, shape = NETWORKS["signs, 8-bit ends"]
+    name, build, shape = EXPORTED["signs, 8-bit ends"]
     _, body = write_c(bnnlib.pack(trained(lambda: build(name), name, shape), shape), tmp_path)
     target = ["--target=thumbv7em-none-eabi", "-mcpu=cortex-m4", "-ffreestanding", "-c"]
     done = subprocess.run(
@@ -88,7 +74,7 @@ def test_it_compiles_for_a_cortex_m(tmp_path):
 
 
 def test_names_of_classes_and_of_files_are_checked():
-    name, build, shape = NETWORKS["signs, real ends"]
+    name, build, shape = EXPORTED["signs, real ends"]
     model = trained(lambda: build(name), name, shape)
     header, body = source(bnnlib.pack(model, shape, classes=[f'"{i}" \\ тест??/' for i in range(10)]), "a_1")
     assert "int a_1_predict(const float *input);" in header
