@@ -36,7 +36,6 @@ def compiled(packed, folder, compiler=COMPILERS[0], flags=STRICT):
     return scores
 
 
-
 @pytest.mark.filterwarnings("ignore:a layer with a weight")
 @pytest.mark.parametrize("which", EXPORTED)
 def test_the_c_source_has_the_scores_of_the_packed_network(which, tmp_path):

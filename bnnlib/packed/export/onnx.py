@@ -2,8 +2,9 @@
 
 A runtime computes in float32 with a weight for each bit: this is for the reach of the format, not for its speed or size
 (codes are kept as int8). A sign is ``Where(x >= 0, 1, -1)``, because ONNX's ``Sign`` has three values. Whole sums below
-2^24 are exact in float32, in whatever order a runtime adds. Where all sums are such, scales, biases and norms are computed
-in float64 and rounded to float32 afterwards, which is as good as PyTorch's single rounding, so that no code changes.
+2^24 are exact in float32, in whatever order a runtime adds. Where all sums are such, scales, biases and norms are
+computed in float64 and rounded to float32 afterwards, which is as good as PyTorch's single rounding, so that no code
+changes.
 """
 
 import json
