@@ -132,20 +132,14 @@ RIGHT = {
     "dot-product": lambda a, b, n: n - 2 * (a ^ b).bit_count(),
     "packer": lambda x: np.array(
         [
-            [
-                sum(int(v >= 0) << j for j, v in enumerate(row[first : first + 64]))
-                for first in range(0, x.shape[1], 64)
-            ]
+            [sum(int(v >= 0) << j for j, v in enumerate(row[first : first + 64])) for first in range(0, x.shape[1], 64)]
             for row in x
         ],
         np.uint64,
     ),
     "sign-product": lambda a, b, n: n - 2 * np.bitwise_count(a[:, None] ^ b[None]).sum(2, dtype=int),
     "pareto": lambda c, a: np.array(
-        [
-            all((b, d) == (a[i], c[i]) or a[i] > b or c[i] < d for b, d in zip(a, c, strict=True))
-            for i in range(len(c))
-        ]
+        [all((b, d) == (a[i], c[i]) or a[i] > b or c[i] < d for b, d in zip(a, c, strict=True)) for i in range(len(c))]
     ),
     "binaryconnect-step": lambda w, g, rate: np.minimum(1, np.maximum(-1, w - rate * g)),
     "centring": lambda w: (w - w.sum(1, keepdims=True) / w.shape[1]).clip(-1, 1),

@@ -13,6 +13,7 @@ convolutions           :func:`conv2d`, :func:`conv1d`, :func:`conv2d_threshold`,
 arrays for ``out``     :func:`empty`
 8 bits times signs     :func:`int8_matmul`, :func:`int8_matmul_threshold` (int8 to bits)
 codes of 2 to 8 bits   :func:`pack_codes`, :func:`matmul_codes`
+for plans              :mod:`~bnnlib.kernels.prepared`: calls whose arrays are bound once
 to compare with        :func:`naive_matmul`, :func:`loop_matmul`, ``reference`` (the same functions in plain NumPy)
 =====================  =============================================================================================
 

@@ -21,6 +21,10 @@ cdef extern from "bits.h":
         size_t (*pack_channels_f32)(const float *x, size_t channels, size_t pixels, size_t stride, uint64_t *out,
                                     size_t out_stride) nogil
         uint64_t (*read)(const uint64_t *x, size_t n) nogil
+        void (*pointwise)(const float *x, const int32_t *sums, size_t count, size_t period, const bits_pointwise *steps,
+                          size_t step_count, float *out) nogil
+        void (*combine)(const int32_t *sums, const int32_t *codes, size_t planes, size_t weight_planes, size_t pixels,
+                        size_t outputs, int32_t of_weights, int32_t stride, const int32_t *alone, int32_t *out) nogil
         void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out) nogil
     ctypedef struct bits_thresholds:
         const int32_t *thresholds
@@ -36,6 +40,22 @@ cdef extern from "bits.h":
         size_t dilation[2]
         size_t padding[2]
         int pad_value
+    ctypedef struct bits_pointwise:
+        int kind
+        const float *a
+        const float *b
+        float low
+        float high
+    ctypedef struct bits_window:
+        size_t images, height, width, channels
+        size_t kernel[2]
+        size_t stride[2]
+        size_t dilation[2]
+        size_t before[2]
+        size_t after[2]
+    ctypedef struct bits_reals_compare:
+        const float *thresholds
+        const uint32_t *flips
     size_t bits_available(const bits_kernels **found)
     size_t BITS_PANEL
     size_t bits_words(size_t columns) nogil
@@ -52,6 +72,15 @@ cdef extern from "bits.h":
                            int32_t *out, int threads) nogil
     int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
                       const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads) nogil
+    size_t bits_window_size(const bits_window *w, int axis) nogil
+    int bits_convolve_reals(const bits_kernels *kernels, const bits_window *w, const float *x, float pad_value,
+                            size_t filters, const void *panels, int codes, const bits_reals_compare *compare, void *out,
+                            int threads) nogil
+    void bits_max_pool(const bits_kernels *kernels, const bits_window *w, const float *x, float *out) nogil
+    void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inverted, uint64_t *out) nogil
+    int bits_sum_windows(const bits_window *w, const uint64_t *x, size_t channels, int pad_value, int32_t *out) nogil
+    void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, size_t steps,
+                      const int32_t *thresholds, const uint32_t *flips, uint64_t *out) nogil
     void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out) nogil
     void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out) nogil
     void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out) nogil
@@ -376,64 +405,367 @@ def matmul_planes(const uint64_t[:, :, ::1] a not None, const int32_t[::1] a_wei
         raise MemoryError(f"no memory for the sums of {m} x {n} outputs")
 
 
-def convolve(const uint64_t[:, :, :, ::1] x not None, tuple shape not None, const uint32_t[::1] panels not None,
-             const int32_t[::1] tap_sums not None, const int32_t[::1] thresholds, const uint8_t[::1] flips,
-             out not None, int threads):
+def convolve(x, tuple shape, panels, tap_sums, thresholds, flips, out, int threads):
+    """See Convolution."""
+    Convolution(x, shape, panels, tap_sums, thresholds, flips, out, threads)()
+
+
+# Calls whose arrays are bound once, and whose sizes are compared then: what networks are made of. Calling one runs it.
+
+cdef class Convolution:
     """`shape`: groups, channels, filters, kernel (2), stride (2), dilation (2), padding (2), pad_value. Sums without
     thresholds and flips, bits with both."""
     cdef bits_convolution c
     cdef bits_thresholds compare
-    cdef const bits_thresholds *comparison = NULL
+    cdef const uint64_t *first
+    cdef void *to
+    cdef bint compares, empty
+    cdef int threads
+    cdef const uint64_t[:, :, :, ::1] x
+    cdef const uint32_t[::1] panels
+    cdef const int32_t[::1] tap_sums
+    cdef const int32_t[::1] thresholds
+    cdef const uint8_t[::1] flips
     cdef int32_t[:, :, :, ::1] sums
     cdef uint64_t[:, :, :, ::1] bits
-    cdef void *to = NULL
-    cdef Py_ssize_t *received
-    cdef double taps, outputs
-    cdef int failed, i
-    c.images, c.height, c.width = x.shape[0], x.shape[1], x.shape[2]
-    cdef Py_ssize_t number[12]
-    if len(shape) != 12:
-        raise ValueError(f"a convolution's shape has 12 numbers, received {shape}")
-    for i in range(12):
-        number[i] = shape[i]
-        if number[i] < (1 if i < 9 else 0 if i < 11 else -1) or number[i] > (2**31 - 1 if i < 11 else 1):
-            raise ValueError(f"no convolution has the shape {shape}: received {number[i]} at index {i}")
-    c.groups, c.channels, c.filters, c.pad_value = number[0], number[1], number[2], <int>number[11]
+
+    def __init__(self, const uint64_t[:, :, :, ::1] x not None, tuple shape not None, const uint32_t[::1] panels not None,
+                 const int32_t[::1] tap_sums not None, const int32_t[::1] thresholds, const uint8_t[::1] flips,
+                 out not None, int threads):
+        cdef Py_ssize_t *received
+        cdef double taps, outputs
+        cdef int i
+        cdef Py_ssize_t number[12]
+        cdef bits_convolution c
+        c.images, c.height, c.width = x.shape[0], x.shape[1], x.shape[2]
+        if len(shape) != 12:
+            raise ValueError(f"a convolution's shape has 12 numbers, received {shape}")
+        for i in range(12):
+            number[i] = shape[i]
+            if number[i] < (1 if i < 9 else 0 if i < 11 else -1) or number[i] > (2**31 - 1 if i < 11 else 1):
+                raise ValueError(f"no convolution has the shape {shape}: received {number[i]} at index {i}")
+        c.groups, c.channels, c.filters, c.pad_value = number[0], number[1], number[2], <int>number[11]
+        for i in range(2):
+            c.kernel[i], c.stride[i] = number[3 + i], number[5 + i]
+            c.dilation[i], c.padding[i] = number[7 + i], number[9 + i]
+        if 8.0 * c.images * (c.height + 2 * c.padding[0]) * (c.width + 2 * c.padding[1]) * x.shape[3] >= 2.0**47:
+            raise ValueError(f"padded images {tuple(x.shape)} of the shape {shape} are more than a process can address")
+        taps, outputs = <double>c.kernel[0] * c.kernel[1], <double>c.groups * c.filters
+        expect("words of a pixel of x", x.shape[3], <double>c.groups * bits_words(c.channels))
+        expect_panels(panels, c.groups, c.filters, taps * bits_words(c.channels))
+        expect("sums of taps", tap_sums.shape[0], c.groups * taps * bits_panels(c.filters) * BITS_PANEL)
+        self.compares = thresholds is not None
+        if not self.compares:
+            self.sums = out
+            received = self.sums.shape
+        else:
+            if flips is None or (c.groups > 1 and c.filters % 64):
+                raise ValueError("thresholds need flips, and groups of whole words of filters if there are several")
+            self.bits = out
+            received = self.bits.shape
+            expect("thresholds", thresholds.shape[0], outputs)
+            expect("flips", flips.shape[0], outputs)
+        expect("images of out", received[0], c.images)
+        expect("height of out", received[1], bits_convolution_size(&c, 0))
+        expect("width of out", received[2], bits_convolution_size(&c, 1))
+        expect("values of a pixel of out", received[3], bits_words(c.groups * c.filters) if self.compares else outputs)
+        self.empty = received[0] == 0 or received[1] == 0 or received[2] == 0
+        self.c, self.x, self.panels, self.tap_sums, self.threads = c, x, panels, tap_sums, threads
+        if self.empty:
+            return
+        if self.compares:
+            self.thresholds, self.flips = thresholds, flips
+            self.compare.thresholds, self.compare.flips = &thresholds[0], &flips[0]
+            self.to = &self.bits[0, 0, 0, 0]
+        else:
+            self.to = &self.sums[0, 0, 0, 0]
+        self.first = &x[0, 0, 0, 0] if x.shape[1] and x.shape[2] else NULL # padding alone can be an image
+
+    def __call__(self):
+        cdef int failed
+        if self.empty:
+            return
+        with nogil:
+            failed = bits_convolve(chosen, &self.c, self.first, &self.panels[0], &self.tap_sums[0],
+                                   &self.compare if self.compares else NULL, self.to, self.threads)
+        if failed:
+            raise MemoryError(f"no memory for the padded images {tuple(self.x.shape)[:3]}")
+
+
+cdef int window_of(bits_window *w, tuple x_shape, tuple window) except -1:
+    """`window`: kernel, stride, dilation (2 each), padding (top, bottom, left, right); x is (N, H, W, C)."""
+    cdef int i
+    cdef Py_ssize_t number[10]
+    if len(window) != 10:
+        raise ValueError(f"a window has 10 numbers, received {window}")
+    for i in range(10):
+        number[i] = window[i]
+        if number[i] < (1 if i < 6 else 0) or number[i] > 2**31 - 1:
+            raise ValueError(f"no window is {window}: received {number[i]} at index {i}")
+    w.images, w.height, w.width, w.channels = x_shape
     for i in range(2):
-        c.kernel[i], c.stride[i], c.dilation[i], c.padding[i] = number[3 + i], number[5 + i], number[7 + i], number[9 + i]
-    if 8.0 * c.images * (c.height + 2 * c.padding[0]) * (c.width + 2 * c.padding[1]) * x.shape[3] >= 2.0**47:
-        raise ValueError(f"padded images {tuple(x.shape)} of the shape {shape} are more than a process can address")
-    taps, outputs = <double>c.kernel[0] * c.kernel[1], <double>c.groups * c.filters
-    expect("words of a pixel of x", x.shape[3], <double>c.groups * bits_words(c.channels))
-    expect_panels(panels, c.groups, c.filters, taps * bits_words(c.channels))
-    expect("sums of taps", tap_sums.shape[0], c.groups * taps * bits_panels(c.filters) * BITS_PANEL)
-    if thresholds is None:
-        sums = out
-        received = sums.shape
-    else:
-        if flips is None or (c.groups > 1 and c.filters % 64):
-            raise ValueError("thresholds need flips, and groups of whole words of filters if there are several")
-        bits = out
-        received = bits.shape
-        expect("thresholds", thresholds.shape[0], outputs)
-        expect("flips", flips.shape[0], outputs)
-        comparison = &compare
-    expect("images of out", received[0], c.images)
-    expect("height of out", received[1], bits_convolution_size(&c, 0))
-    expect("width of out", received[2], bits_convolution_size(&c, 1))
-    expect("values of a pixel of out", received[3], outputs if comparison == NULL else bits_words(c.groups * c.filters))
-    if received[0] == 0 or received[1] == 0 or received[2] == 0:
-        return
-    if comparison == NULL:
-        to = &sums[0, 0, 0, 0]
-    else:
-        to = &bits[0, 0, 0, 0]
-        compare.thresholds, compare.flips = &thresholds[0], &flips[0]
-    cdef const uint64_t *first = &x[0, 0, 0, 0] if x.shape[1] and x.shape[2] else NULL # padding alone can be an image
-    with nogil:
-        failed = bits_convolve(chosen, &c, first, &panels[0], &tap_sums[0], comparison, to, threads)
-    if failed:
-        raise MemoryError(f"no memory for the padded images {tuple(x.shape)[:3]}")
+        w.kernel[i], w.stride[i], w.dilation[i] = number[i], number[2 + i], number[4 + i]
+        w.before[i], w.after[i] = number[6 + 2 * i], number[7 + 2 * i]
+    if 8.0 * w.images * (<double>w.height + w.before[0] + w.after[0]) * (<double>w.width + w.before[1] + w.after[1]) * (
+            w.channels) >= 2.0**47:
+        raise ValueError(f"padded maps {x_shape} under the window {window} are more than a process can address")
+    return 0
+
+
+cdef int expect_map(const bits_window *w, Py_ssize_t *received, double values) except -1:
+    expect("images of out", received[0], w.images)
+    expect("height of out", received[1], bits_window_size(w, 0))
+    expect("width of out", received[2], bits_window_size(w, 1))
+    return expect("values of a pixel of out", received[3], values)
+
+
+cdef int expect_windows(const bits_window *w) except -1:
+    """Every window has something of the map under it."""
+    cdef size_t o, u, taps, at, length
+    cdef int axis
+    for axis in range(2):
+        length = w.width if axis else w.height
+        for o in range(bits_window_size(w, axis)):
+            taps = 0
+            for u in range(w.kernel[axis]):
+                at = o * w.stride[axis] + u * w.dilation[axis]
+                taps += w.before[axis] <= at < w.before[axis] + length
+            if taps == 0:
+                raise ValueError("a window lies outside the map")
+    return 0
+
+
+cdef class RealConvolution:
+    """Of float32 maps (N, H, W, C) with weights in panels, float32 or int8: float32 (N, OH, OW, O), or with thresholds
+    (float32, whole panels) and flips (uint32, a bit for each) packed bits."""
+    cdef bits_window w
+    cdef bits_reals_compare compare
+    cdef const void *weights
+    cdef void *to
+    cdef size_t filters
+    cdef float pad_value
+    cdef bint codes, compares, empty
+    cdef int threads
+    cdef const float[:, :, :, ::1] x
+    cdef const float[::1] real_panels
+    cdef const int8_t[::1] code_panels
+    cdef const float[::1] thresholds
+    cdef const uint32_t[::1] flips
+    cdef float[:, :, :, ::1] sums
+    cdef uint64_t[:, :, :, ::1] bits
+
+    def __init__(self, const float[:, :, :, ::1] x not None, tuple window not None, size_t filters, panels not None,
+                 float pad_value, const float[::1] thresholds, const uint32_t[::1] flips, out not None, int threads):
+        cdef double values
+        window_of(&self.w, tuple(x.shape)[:4], window)
+        values = <double>self.w.kernel[0] * self.w.kernel[1] * self.w.channels * bits_panels(filters) * BITS_PANEL
+        self.codes = panels.dtype.kind == "i"
+        if self.codes:
+            self.code_panels = panels
+            expect("weights in panels", self.code_panels.shape[0], values)
+            self.weights = &self.code_panels[0] if values else NULL
+        else:
+            self.real_panels = panels
+            expect("weights in panels", self.real_panels.shape[0], values)
+            self.weights = &self.real_panels[0] if values else NULL
+        self.compares = thresholds is not None
+        self.x, self.filters, self.pad_value, self.threads = x, filters, pad_value, threads
+        if self.compares:
+            if flips is None:
+                raise ValueError("thresholds need flips")
+            self.bits = out
+            expect_map(&self.w, self.bits.shape, bits_words(filters))
+            expect("thresholds", thresholds.shape[0], bits_panels(filters) * BITS_PANEL)
+            expect("flips", flips.shape[0], bits_panels(filters))
+            self.thresholds, self.flips = thresholds, flips
+        else:
+            self.sums = out
+            expect_map(&self.w, self.sums.shape, filters)
+        self.empty = values == 0 or x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0
+        if self.empty:
+            raise ValueError(f"a convolution of nothing: x of shape {tuple(x.shape)[:4]}, {filters} filters")
+        if self.compares:
+            self.compare.thresholds, self.compare.flips = &thresholds[0], &flips[0]
+            self.to = &self.bits[0, 0, 0, 0]
+        else:
+            self.to = &self.sums[0, 0, 0, 0]
+
+    def __call__(self):
+        cdef int failed
+        with nogil:
+            failed = bits_convolve_reals(chosen, &self.w, &self.x[0, 0, 0, 0], self.pad_value, self.filters, self.weights,
+                                         self.codes, &self.compare if self.compares else NULL, self.to, self.threads)
+        if failed:
+            raise MemoryError(f"no memory for the padded maps {tuple(self.x.shape)[:4]}")
+
+
+cdef class Pointwise:
+    """Steps from value to value, (kind, a, b, low, high) each, with a and b float32 of one period or None; x is float32 or
+    int32, out float32 of as many values."""
+    cdef bits_pointwise steps[16]
+    cdef size_t step_count, period
+    cdef bint whole
+    cdef const float[::1] x
+    cdef const int32_t[::1] sums
+    cdef float[::1] out
+    cdef list arrays
+
+    def __init__(self, x not None, list steps not None, size_t period, float[::1] out not None):
+        cdef const float[::1] a
+        cdef const float[::1] b
+        cdef size_t i
+        self.whole = x.dtype.kind == "i"
+        if self.whole:
+            self.sums = x
+            expect("values of x", self.sums.shape[0], out.shape[0])
+        else:
+            self.x = x
+            expect("values of x", self.x.shape[0], out.shape[0])
+        if period == 0 or out.shape[0] == 0 or len(steps) > 16:
+            raise ValueError(f"steps over {out.shape[0]} values with a period of {period}, {len(steps)} of at most 16")
+        self.arrays, self.out, self.period, self.step_count = [], out, period, len(steps)
+        for i, (kind, a, b, low, high) in enumerate(steps):
+            if not 0 <= kind <= 6 or (a is None) != (kind > 3) or (b is None) != (kind != 2):
+                raise ValueError(f"no step of kind {kind} takes these numbers")
+            self.steps[i].kind, self.steps[i].low, self.steps[i].high = kind, low, high
+            self.steps[i].a = self.steps[i].b = NULL
+            if a is not None:
+                expect("numbers of a step", a.shape[0], period)
+                self.steps[i].a = &a[0]
+            if b is not None:
+                expect("numbers of a step", b.shape[0], period)
+                self.steps[i].b = &b[0]
+            self.arrays += [a, b]
+
+    def __call__(self):
+        with nogil:
+            chosen.pointwise(NULL if self.whole else &self.x[0], &self.sums[0] if self.whole else NULL, self.out.shape[0],
+                             self.period, self.steps, self.step_count, &self.out[0])
+
+
+cdef class MaxPool:
+    """Of float32 maps (N, H, W, C)."""
+    cdef bits_window w
+    cdef const float[:, :, :, ::1] x
+    cdef float[:, :, :, ::1] out
+
+    def __init__(self, const float[:, :, :, ::1] x not None, tuple window not None, float[:, :, :, ::1] out not None):
+        window_of(&self.w, tuple(x.shape)[:4], window)
+        expect_map(&self.w, out.shape, self.w.channels)
+        expect_windows(&self.w)
+        if out.shape[0] == 0 or out.shape[1] == 0 or out.shape[2] == 0 or out.shape[3] == 0:
+            raise ValueError("a pool of nothing")
+        self.x, self.out = x, out
+
+    def __call__(self):
+        with nogil:
+            bits_max_pool(chosen, &self.w, &self.x[0, 0, 0, 0], &self.out[0, 0, 0, 0])
+
+
+cdef class OrPool:
+    """Of packed maps (N, H, W, words); then an xor with `inverted`, (words,) or None."""
+    cdef bits_window w
+    cdef const uint64_t[:, :, :, ::1] x
+    cdef const uint64_t[::1] inverted
+    cdef bint inverts
+    cdef uint64_t[:, :, :, ::1] out
+
+    def __init__(self, const uint64_t[:, :, :, ::1] x not None, tuple window not None, const uint64_t[::1] inverted,
+                 uint64_t[:, :, :, ::1] out not None):
+        window_of(&self.w, tuple(x.shape)[:4], window)
+        expect_map(&self.w, out.shape, self.w.channels)
+        expect_windows(&self.w)
+        if inverted is not None:
+            expect("words to invert", inverted.shape[0], self.w.channels)
+        if out.shape[0] == 0 or out.shape[1] == 0 or out.shape[2] == 0 or out.shape[3] == 0:
+            raise ValueError("a pool of nothing")
+        self.inverts = inverted is not None
+        self.x, self.inverted, self.out = x, inverted, out
+
+    def __call__(self):
+        with nogil:
+            bits_or_pool(&self.w, &self.x[0, 0, 0, 0], &self.inverted[0] if self.inverts else NULL,
+                         &self.out[0, 0, 0, 0])
+
+
+cdef class SignSums:
+    """Of the signs under each window of packed maps (N, H, W, words) of `channels` channels: int32 (N, OH, OW, 1)."""
+    cdef bits_window w
+    cdef size_t channels
+    cdef int pad_value
+    cdef const uint64_t[:, :, :, ::1] x
+    cdef int32_t[:, :, :, ::1] out
+
+    def __init__(self, const uint64_t[:, :, :, ::1] x not None, size_t channels, tuple window not None, int pad_value,
+                 int32_t[:, :, :, ::1] out not None):
+        window_of(&self.w, tuple(x.shape)[:4], window)
+        expect("words of a pixel of x", x.shape[3], bits_words(channels))
+        expect_map(&self.w, out.shape, 1)
+        if x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0 or channels == 0 or out.shape[1] == 0 or out.shape[2] == 0:
+            raise ValueError("sums of nothing")
+        self.x, self.channels, self.pad_value, self.out = x, channels, pad_value, out
+
+    def __call__(self):
+        cdef int failed
+        with nogil:
+            failed = bits_sum_windows(&self.w, &self.x[0, 0, 0, 0], self.channels, self.pad_value, &self.out[0, 0, 0, 0])
+        if failed:
+            raise MemoryError(f"no memory for the sums of {tuple(self.x.shape)[1:3]} pixels")
+
+
+cdef class Comparison:
+    """int32 sums (pixels, outputs) to packed bits (steps, pixels, words); thresholds (steps, padded outputs) and flips in the
+    layout of panels."""
+    cdef const int32_t[:, ::1] sums
+    cdef const int32_t[:, ::1] thresholds
+    cdef const uint32_t[::1] flips
+    cdef uint64_t[:, :, ::1] out
+
+    def __init__(self, const int32_t[:, ::1] sums not None, const int32_t[:, ::1] thresholds not None,
+                 const uint32_t[::1] flips not None, uint64_t[:, :, ::1] out not None):
+        cdef size_t outputs = sums.shape[1]
+        expect("steps of out", out.shape[0], thresholds.shape[0])
+        expect("pixels of out", out.shape[1], sums.shape[0])
+        expect("words of a pixel of out", out.shape[2], bits_words(outputs))
+        expect("thresholds", thresholds.shape[1], bits_panels(outputs) * BITS_PANEL)
+        expect("flips", flips.shape[0], bits_panels(outputs))
+        if sums.shape[0] == 0 or outputs == 0 or thresholds.shape[0] == 0:
+            raise ValueError("a comparison of nothing")
+        self.sums, self.thresholds, self.flips, self.out = sums, thresholds, flips, out
+
+    def __call__(self):
+        with nogil:
+            bits_compare(chosen, &self.sums[0, 0], self.sums.shape[0], self.sums.shape[1], self.thresholds.shape[0],
+                         &self.thresholds[0, 0], &self.flips[0], &self.out[0, 0, 0])
+
+
+cdef class Combination:
+    """Sums of products of sign planes, int32 (planes, pixels, weight planes * outputs), to those of the codes, int32 (pixels,
+    outputs): see `combine` in bits.h."""
+    cdef size_t weight_planes
+    cdef int32_t of_weights, stride
+    cdef const int32_t[:, :, ::1] sums
+    cdef const int32_t[:, ::1] codes
+    cdef const int32_t[::1] alone
+    cdef int32_t[:, ::1] out
+
+    def __init__(self, const int32_t[:, :, ::1] sums not None, const int32_t[:, ::1] codes not None, size_t weight_planes,
+                 int32_t of_weights, int32_t stride, const int32_t[::1] alone not None, int32_t[:, ::1] out not None):
+        expect("pixels of the sums", sums.shape[1], out.shape[0])
+        expect("sums of a pixel", sums.shape[2], <double>weight_planes * out.shape[1])
+        expect("planes of the codes", codes.shape[0], sums.shape[0])
+        expect("pixels of the codes", codes.shape[1], out.shape[0])
+        expect("sums of the weights alone", alone.shape[0], out.shape[1])
+        if not 1 <= sums.shape[0] <= 8 or not 1 <= weight_planes <= 8 or out.shape[0] == 0 or out.shape[1] == 0:
+            raise ValueError(f"{sums.shape[0]} planes times {weight_planes} planes, {tuple(out.shape)[:2]} sums")
+        self.sums, self.codes, self.weight_planes, self.of_weights = sums, codes, weight_planes, of_weights
+        self.stride, self.alone, self.out = stride, alone, out
+
+    def __call__(self):
+        with nogil:
+            chosen.combine(&self.sums[0, 0, 0], &self.codes[0, 0], self.sums.shape[0], self.weight_planes,
+                           self.out.shape[0], self.out.shape[1], self.of_weights, self.stride, &self.alone[0],
+                           &self.out[0, 0])
 
 
 # Baselines for bnnlib.bench.

@@ -74,6 +74,34 @@ static inline void total(sums_vec sums, uint32_t *counts)
 
 #include "int8.h"
 
+#define LANES_F 8
+#define ROWS_F 3
+
+typedef __m256 reals;
+
+static inline reals load_reals(const float *p) { return _mm256_loadu_ps(p); }
+static inline reals load_codes(const int8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline void store_reals(float *p, reals x) { _mm256_storeu_ps(p, x); }
+static inline reals broadcast_real(float v) { return _mm256_set1_ps(v); }
+static inline reals no_reals(void) { return _mm256_setzero_ps(); }
+static inline reals add_reals(reals x, reals y) { return _mm256_add_ps(x, y); }
+static inline reals multiply_add(reals x, reals w, reals sum) { return _mm256_fmadd_ps(x, w, sum); }
+static inline uint32_t reached(reals x, const float *p)
+{
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_loadu_ps(p), _CMP_GE_OQ));
+}
+static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
+{
+    const __m256i below = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)v));
+    return ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below)) & 0xffu;
+}
+
+#include "reals.h"
+#include "pointwise.h"
+
 static inline uint64_t word_f32(const float *x, size_t *nans)
 {
     uint64_t word = 0, undefined = 0;
@@ -119,4 +147,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_avx2 = {"avx2", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, strip_i8, loops};
+                                    strip, strip_i8, strip_reals, strip_codes, pointwise, larger, compared, combine, loops};

@@ -1,4 +1,4 @@
-/* What the two AVX-512 kernels share: the epilogue and packing. */
+/* What the two AVX-512 kernels share: the epilogue, packing, and what is not bits. */
 #include "epilogue.h"
 
 #include <immintrin.h>
@@ -100,3 +100,28 @@ static inline void total(sums_vec sums, uint32_t *counts)
 }
 
 #include "int8.h"
+
+/* float32 values, see reals.h. */
+#define LANES_F 16
+#define ROWS_F 12
+
+typedef __m512 reals;
+
+static inline reals load_reals(const float *p) { return _mm512_loadu_ps(p); }
+static inline reals load_codes(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline void store_reals(float *p, reals x) { _mm512_storeu_ps(p, x); }
+static inline reals broadcast_real(float v) { return _mm512_set1_ps(v); }
+static inline reals no_reals(void) { return _mm512_setzero_ps(); }
+static inline reals add_reals(reals x, reals y) { return _mm512_add_ps(x, y); }
+static inline reals multiply_add(reals x, reals w, reals sum) { return _mm512_fmadd_ps(x, w, sum); }
+static inline uint32_t reached(reals x, const float *p) { return _mm512_cmp_ps_mask(x, _mm512_loadu_ps(p), _CMP_GE_OQ); }
+static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
+{
+    return _mm512_cmpge_epi32_mask(_mm512_loadu_si512(v), _mm512_loadu_si512(p));
+}
+
+#include "pointwise.h"
+#include "reals.h"

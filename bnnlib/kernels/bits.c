@@ -9,7 +9,7 @@ size_t bits_available(const bits_kernels *found[8])
     __builtin_cpu_init(); /* asks the processor, and the operating system, which must save the wide registers */
     if (__builtin_cpu_supports("popcnt"))
         found[count++] = &bits_popcnt;
-    if (__builtin_cpu_supports("avx2"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         found[count++] = &bits_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
         found[count++] = &bits_avx512;

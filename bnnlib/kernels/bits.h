@@ -5,12 +5,13 @@
  *
  * The files, from the top down:
  *   matmul.c, convolution.c, planes.c,  blocking, the same for every processor; parallel.c divides it among threads
- *   int8.c
+ *   int8.c, reals.c
  *   bits_kernels (below)                what an instruction set provides: packing, and the product of many rows with one
  *                                       panel (strip)
  *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set
  *   strip.h, carry_save.h, epilogue.h,  what those files share
- *   packing.h, loops.h, int8.h
+ *   packing.h, loops.h, int8.h,
+ *   reals.h, pointwise.h
  *   reference.c                         the same functions by their definitions, which all others equal
  *
  * All strips read weights in panels: BITS_PANEL rows of a packed matrix side by side, with the 32-bit halves of their words
@@ -71,6 +72,39 @@ typedef struct {
     size_t bits_stride; /* halves of words */
 } bits_epilogue;
 
+/* Rows of float32 values, as bits_rows has rows of words. */
+typedef struct {
+    const float *first;
+    size_t stride, runs, length;
+    const size_t *offsets;
+} bits_reals;
+
+/* The epilogue of a strip of reals: stores the sums, or, with thresholds, a bit for each: (sum >= threshold) xor flip. */
+typedef struct {
+    size_t width; /* outputs that exist: 1 .. BITS_PANEL */
+    float *out;   /* row r is stored at out + r * stride */
+    size_t stride;
+    const float *thresholds; /* BITS_PANEL values, or NULL */
+    uint32_t flips;
+    bits_half *bits;
+    size_t bits_stride; /* halves of words */
+} bits_reals_epilogue;
+
+/* One step from value to value. a and b hold a number for each value of a period, after which they begin again. */
+typedef struct {
+    enum {
+        BITS_MULTIPLY, /* x * a */
+        BITS_ADD,      /* x + a */
+        BITS_NORM,     /* x * a + b, rounded once */
+        BITS_BEND,     /* max(x, 0) + a * min(x, 0) */
+        BITS_DIVIDE,   /* x / low */
+        BITS_CLIP,     /* from low to high */
+        BITS_ROUND     /* to whole numbers, half to even */
+    } kind;
+    const float *a, *b;
+    float low, high;
+} bits_pointwise;
+
 /* What each instruction set provides. */
 typedef struct {
     const char *name;
@@ -96,6 +130,26 @@ typedef struct {
     /* The product of m rows of int8 values with one panel, of bytes that are 1 where a weight is -1: for each four columns,
      * four bytes for each row of the panel. The epilogue's base is the sum of a row's values. */
     void (*strip_i8)(const bits_values *a, size_t m, const uint8_t *minus, const bits_epilogue *epilogue);
+
+    /* The product of m rows of float32 values with one panel of weights: for each value of a row, BITS_PANEL of them. */
+    void (*strip_reals)(const bits_reals *a, size_t m, const float *panel, const bits_reals_epilogue *epilogue);
+    void (*strip_codes)(const bits_reals *a, size_t m, const int8_t *panel, const bits_reals_epilogue *epilogue);
+
+    /* `count` values, from x or, if that is NULL, from sums, through all steps. */
+    void (*pointwise)(const float *x, const int32_t *sums, size_t count, size_t period, const bits_pointwise *steps,
+                      size_t step_count, float *out);
+
+    /* most = max(most, x), n values. */
+    void (*larger)(float *most, const float *x, size_t n);
+
+    /* (value >= threshold) xor flip of up to BITS_PANEL values. */
+    uint32_t (*compared)(const int32_t *values, size_t width, const int32_t *thresholds, uint32_t flips);
+
+    /* The product of codes of several bits from products of their planes. With signs s_i of the planes of one operand and
+     * t_j of the other, sums (planes, pixels, weight planes, outputs) are those of s_i t_j, and codes (planes, pixels) those of
+     * s_i alone: out = (alone + sum over i of 2^i (of_weights * codes + sum over j of 2^j stride * sums)) / 4. */
+    void (*combine)(const int32_t *sums, const int32_t *codes, size_t planes, size_t weight_planes, size_t pixels,
+                    size_t outputs, int32_t of_weights, int32_t stride, const int32_t *alone, int32_t *out);
 
     /* The whole product by three plain loops over words, with neither blocks nor panels: a baseline. b is row-major. */
     void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
@@ -163,6 +217,42 @@ size_t bits_convolution_size(const bits_convolution *c, int axis);
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
                   const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads);
 
+/* A window that goes over maps with channels last. */
+typedef struct {
+    size_t images, height, width, channels;
+    size_t kernel[2], stride[2], dilation[2], before[2], after[2]; /* height, width; padding before and after */
+} bits_window;
+
+/* Height or width (axis 0 or 1) of the output; 0 if the window does not fit. */
+size_t bits_window_size(const bits_window *w, int axis);
+
+/* Thresholds in the layout of panels: the last one padded to BITS_PANEL values, flips as bits. */
+typedef struct {
+    const float *thresholds;
+    const uint32_t *flips;
+} bits_reals_compare;
+
+/* A convolution of float32 maps. `panels` holds, for each BITS_PANEL filters and each value under the window (row by row,
+ * channels last), their weights: int8 with `codes`, float32 without. out is float32 (images, out height, out width, filters);
+ * with `compare` it is uint64, bits_words(filters) to a pixel. Returns 0, or -1 if there is no memory; out is then untouched. */
+int bits_convolve_reals(const bits_kernels *kernels, const bits_window *w, const float *x, float pad_value, size_t filters,
+                        const void *panels, int codes, const bits_reals_compare *compare, void *out, int threads);
+
+/* The largest value of each window of float32 maps; a window has at least one. */
+void bits_max_pool(const bits_kernels *kernels, const bits_window *w, const float *x, float *out);
+
+/* The OR of each window of packed maps, `channels` words to a pixel, then an xor with `inverted` if it is not NULL. */
+void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inverted, uint64_t *out);
+
+/* The sum of the signs under each window of packed maps of `channels` channels (w->channels words to a pixel); what lies outside
+ * counts as pad_value. out is (images, out height, out width). Returns 0, or -1 if there is no memory; out is then untouched. */
+int bits_sum_windows(const bits_window *w, const uint64_t *x, size_t channels, int pad_value, int32_t *out);
+
+/* A bit for each sum and each of `steps` thresholds, in the layout of packed maps: (steps, pixels, words). Thresholds (of each
+ * step) and flips in the layout of panels. */
+void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, size_t steps,
+                  const int32_t *thresholds, const uint32_t *flips, uint64_t *out);
+
 /* Unpacks rows to +1 and -1. */
 void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out);
 void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out);
@@ -190,6 +280,10 @@ void bits_reference_matmul_i8(const int8_t *a, size_t a_stride, const uint64_t *
 void bits_reference_planes(const uint64_t *a, const bits_planes *a_planes, const uint64_t *b, const bits_planes *b_planes,
                            size_t m, size_t n, size_t columns, int32_t *out);
 void bits_reference_convolve(const bits_convolution *c, const uint64_t *x, const uint64_t *filters, int32_t *out);
+/* With the filters row-major, (filters, kernel height, kernel width, channels), as float32. */
+void bits_reference_convolve_reals(const bits_window *w, const float *x, float pad_value, size_t filters, const float *weights,
+                                   float *out);
+void bits_reference_max_pool(const bits_window *w, const float *x, float *out);
 /* (value >= threshold) xor flip, for rows of n values. */
 void bits_reference_compare(const int32_t *values, size_t rows, size_t n, const bits_thresholds *compare, uint64_t *out);
 

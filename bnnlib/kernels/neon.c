@@ -3,6 +3,7 @@
 #include "epilogue.h"
 
 #include <arm_neon.h>
+#include <string.h>
 
 #define TILE_ROWS 2
 #define LANES 4
@@ -73,6 +74,37 @@ static inline void total(sums_vec sums, uint32_t *counts)
 
 #include "int8.h"
 
+#define LANES_F 4
+#define ROWS_F 2
+
+typedef float32x4_t reals;
+
+static inline reals load_reals(const float *p) { return vld1q_f32(p); }
+static inline reals load_codes(const int8_t *p)
+{
+    int8_t eight[8] = {0};
+    memcpy(eight, p, 4);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(eight)))));
+}
+static inline void store_reals(float *p, reals x) { vst1q_f32(p, x); }
+static inline reals broadcast_real(float v) { return vdupq_n_f32(v); }
+static inline reals no_reals(void) { return vdupq_n_f32(0.0f); }
+static inline reals add_reals(reals x, reals y) { return vaddq_f32(x, y); }
+static inline reals multiply_add(reals x, reals w, reals sum) { return vfmaq_f32(sum, x, w); }
+static inline uint32_t reached(reals x, const float *p)
+{
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgeq_f32(x, vld1q_f32(p)), vld1q_u32(bit)));
+}
+static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
+{
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgeq_s32(vld1q_s32(v), vld1q_s32(p)), vld1q_u32(bit)));
+}
+
+#include "reals.h"
+#include "pointwise.h"
+
 /* Eight lanes of ones or zeros, each masked to its own bit, add up to a byte. */
 static inline uint64_t eight(uint16x8_t lanes)
 {
@@ -124,4 +156,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_neon = {"neon", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, strip_i8, loops};
+                                    strip, strip_i8, strip_reals, strip_codes, pointwise, larger, compared, combine, loops};

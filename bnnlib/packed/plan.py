@@ -1,8 +1,9 @@
 """The plan of a packed network: which operations run together, and where values are bits.
 
-Signs are bits from where they arise. A product of signs runs on words. What lies between a product of codes and the
-next signs (scales, norms, activations, max pools) becomes one comparison of each sum with an integer threshold, and the
-pools are taken over bits.
+Signs are bits from where they arise, and codes of few bits are planes of bits. A product of signs runs on words, one of
+codes is several of signs. What lies between a product of codes and the next codes (scales, norms, activations, max
+pools) becomes a comparison of each sum with an integer threshold for each step between two codes, and the pools are
+taken over bits.
 """
 
 from collections.abc import Sequence
@@ -15,19 +16,22 @@ from bnnlib.packed.network import Network
 from bnnlib.packed.operations import Geometry, Levels, MaxPool, Operation, Product, Sign
 from bnnlib.packed.thresholds import Chain, chain_to, count_uses, largest_sum, steps
 
-__all__ = ["Comparison", "Step", "planned"]
+__all__ = ["Comparison", "Step", "plane_count", "planned"]
+
+MOST_PRODUCTS = 4  # of planes of bits: with more of them one of float32 is faster
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How sums become signs: bit = (sum >= threshold) xor flip, then for each pool an OR over its windows and an xor.
+    """How sums become codes: for each step a bit = (sum >= threshold) xor flip, then for each pool an OR over its
+    windows and an xor. The code is the lowest one plus the number of bits that are set; a sign has one step.
 
     A bit that rises with the pooled value is set where any of the window is: an OR. One that falls with it is set where
     all are: it is kept inverted for that time.
 
     Attributes:
-        thresholds: int32, (O,).
-        flips: bool, (O,).
+        thresholds: int32, (steps, O).
+        flips: bool, (O,), the same for all steps.
         pools: each with the bits that are inverted after it, bool, (O,).
     """
 
@@ -44,9 +48,10 @@ class Step:
         operation: what is done; of a product with a comparison the first of several operations.
         output: the value that the step makes.
         codes: of a product, what makes its input, if that is codes.
-        takes_bits, makes_bits: whether the input, or the output, is signs as bits.
+        takes_bits, makes_bits: whether the input, or the output, is signs as bits, or codes as planes of bits.
         whole: of a product, whether it is one of codes, with sums below 2^24.
-        comparison: of a product whose sums become signs at once.
+        comparison: of a product whose sums become codes at once.
+        low: the lowest of these codes, if they are more than signs.
     """
 
     operation: Operation
@@ -56,10 +61,11 @@ class Step:
     makes_bits: bool = False
     whole: bool = False
     comparison: Comparison | None = None
+    low: int | None = None
 
 
-def planned(network: Network) -> tuple[Step, ...]:
-    """The steps of a network, in the order in which they run."""
+def planned(network: Network, *, planes: bool = True) -> tuple[Step, ...]:
+    """The steps of a network, in the order in which they run. ``planes``: whether codes may be planes of bits."""
     operations = network.operations
     made_by = {operation.output: operation for operation in operations}
     uses = count_uses(operations)
@@ -70,8 +76,10 @@ def planned(network: Network) -> tuple[Step, ...]:
     as_bits = {
         operation.output
         for operation in operations
-        if isinstance(operation, Sign)
-        and all(isinstance(taker, Product) and _on_words(taker) for taker in takers.get(operation.output, ()))
+        if isinstance(operation, Sign | Levels if planes else Sign)
+        and all(
+            isinstance(taker, Product) and _on_words(taker, operation) for taker in takers.get(operation.output, ())
+        )
     }
     chains = [chain_to(operation, made_by, uses) for operation in operations if operation.output in as_bits]
     by_product = {chain.product.output: chain for chain in chains if chain is not None}
@@ -94,15 +102,26 @@ def planned(network: Network) -> tuple[Step, ...]:
                 makes_bits=chain is not None,
                 whole=largest_sum(operation, codes) is not None,
                 comparison=None if chain is None else _comparison(chain),
+                low=chain.codes.low if chain is not None and isinstance(chain.codes, Levels) else None,
             )
         )
     return tuple(steps_made)
 
 
-def _on_words(product: Product) -> bool:
-    """Whether a product of signs can run on words: weights of one bit, and padding that the kernels know."""
+def plane_count(levels: Levels) -> int:
+    """The planes of bits that such codes have."""
+    return int(levels.high - levels.low).bit_length()
+
+
+def _on_words(product: Product, codes: Sign | Levels) -> bool:
+    """Whether a product can run on words: weights of one bit, or few products of planes, and padding that the kernels
+    know."""
     top, bottom, left, right = product.geometry.padding
-    return product.weights.bits == 1 and top == bottom and left == right
+    if isinstance(codes, Sign):
+        few = product.weights.bits == 1
+    else:
+        few = product.weights.bits * plane_count(codes) <= MOST_PRODUCTS and product.groups == 1
+    return few and top == bottom and left == right and largest_sum(product, codes) is not None
 
 
 def _comparison(chain: Chain) -> Comparison:
@@ -114,7 +133,7 @@ def _comparison(chain: Chain) -> Comparison:
             inverted.append(found.falling != _falls(chain, chain.between[:place]))
     inverted.append(np.zeros_like(found.falling))  # at the end no bit is
     after = [now ^ then for now, then in pairwise(inverted)]
-    thresholds, flips = np.ascontiguousarray(found.at[0]), np.ascontiguousarray(found.falling ^ inverted[0])
+    thresholds, flips = found.at, np.ascontiguousarray(found.falling ^ inverted[0])
     return Comparison(thresholds, flips, tuple(zip(pools, after, strict=True)))
 
 

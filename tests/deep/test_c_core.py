@@ -14,9 +14,17 @@ FLAGS = ["-std=c11", "-g", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
 SETS = {
     "x86_64": {
         "popcnt": ["-mpopcnt"],
-        "avx2": ["-mavx2", "-mpopcnt"],
-        "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx2", "-mpopcnt"],
-        "avx512_vpopcntdq": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mavx2", "-mpopcnt"],
+        "avx2": ["-mavx2", "-mfma", "-mpopcnt"],
+        "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mpopcnt"],
+        "avx512_vpopcntdq": [
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512vl",
+            "-mavx512vpopcntdq",
+            "-mavx2",
+            "-mfma",
+            "-mpopcnt",
+        ],
     },
     "aarch64": {"neon": []},
 }
@@ -33,7 +41,7 @@ def build(folder, compiler, machine, *flags):
         objects.append(folder / f"{source.stem}.o")
         own = SETS[machine].get(source.stem, [])
         run(compiler, *FLAGS, *flags, *own, "-c", source, "-o", objects[-1])
-    run(compiler, *flags, *objects, "-Wl,--wrap=malloc,--wrap=calloc,--wrap=free", "-o", folder / "driver")
+    run(compiler, *flags, *objects, "-Wl,--wrap=malloc,--wrap=calloc,--wrap=free", "-lm", "-o", folder / "driver")
     return folder / "driver"
 
 

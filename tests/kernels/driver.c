@@ -250,6 +250,121 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
     return bad;
 }
 
+static float *random_wholes(size_t count, int largest)
+{
+    float *x = buffer(count * sizeof *x);
+    for (size_t i = 0; i < count; i++)
+        x[i] = (float)((int)below((size_t)(2 * largest + 1)) - largest);
+    return x;
+}
+
+/* Whole numbers, whose sums are exact in whatever order. */
+static int reals(const bits_kernels *kernels, int threads)
+{
+    bits_window w = {.images = below(3) ? 1 + below(3) : 1 + below(30), .height = 1 + below(9), .width = 1 + below(20),
+                     .channels = 1 + below(below(4) ? 20 : 150), .kernel = {1 + below(3), 1 + below(4)},
+                     .stride = {1 + below(2), 1 + below(2)}, .dilation = {1 + below(2), 1 + below(2)}};
+    for (int i = 0; i < 2; i++)
+        w.before[i] = below(w.kernel[i]), w.after[i] = below(w.kernel[i]);
+    const size_t heights = bits_window_size(&w, 0), widths = bits_window_size(&w, 1), filters = 1 + below(100);
+    if (!heights || !widths)
+        return 0;
+    const size_t pixels = w.images * heights * widths, each = w.kernel[0] * w.kernel[1] * w.channels;
+    const size_t panels = bits_panels(filters), words = bits_words(filters), size = w.images * w.height * w.width * w.channels;
+    float *x = random_wholes(size, 255), *weights = random_wholes(filters * each, 127);
+    float *as_reals = aligned_buffer(panels * BITS_PANEL * each * 4), *thresholds = random_wholes(panels * BITS_PANEL, 9999);
+    int8_t *as_codes = aligned_buffer(panels * BITS_PANEL * each);
+    uint32_t *flips = buffer(panels * 4);
+    for (size_t f = 0; f < panels * BITS_PANEL; f++) {
+        if (f % BITS_PANEL == 0)
+            flips[f / BITS_PANEL] = (uint32_t)next();
+        for (size_t k = 0; k < each; k++) {
+            const size_t at = (f / BITS_PANEL * each + k) * BITS_PANEL + f % BITS_PANEL;
+            as_reals[at] = f < filters ? weights[f * each + k] : 0;
+            as_codes[at] = (int8_t)as_reals[at];
+        }
+    }
+    const float around = (float)((int)below(3) - 1);
+    float *expected = buffer(pixels * filters * 4), *out = buffer(pixels * filters * 4);
+    uint64_t *expected_bits = buffer(pixels * words * 8), *out_bits = buffer(pixels * words * 8);
+    bits_reference_convolve_reals(&w, x, around, filters, weights, expected);
+    memset(expected_bits, 0, pixels * words * 8);
+    for (size_t i = 0; i < pixels * filters; i++) {
+        const size_t f = i % filters;
+        const int flip = flips[f / BITS_PANEL] >> f % BITS_PANEL & 1;
+        expected_bits[i / filters * words + f / 64] |= (uint64_t)((expected[i] >= thresholds[f]) ^ flip) << f % 64;
+    }
+    const bits_reals_compare compare = {thresholds, flips};
+    int bad = 0;
+    for (int codes = 0; codes < 2; codes++) {
+        const void *given = codes ? (const void *)as_codes : (const void *)as_reals;
+        memset(out, 0x55, pixels * filters * 4), memset(out_bits, 0x55, pixels * words * 8);
+        if (REFUSING_EACH_ALLOCATION(bits_convolve_reals(kernels, &w, x, around, filters, given, codes, NULL, out, threads))
+            || memcmp(out, expected, pixels * filters * 4))
+            bad = failed(kernels, "convolution of reals", heights, widths, filters);
+        if (REFUSING_EACH_ALLOCATION(
+                bits_convolve_reals(kernels, &w, x, around, filters, given, codes, &compare, out_bits, threads))
+            || memcmp(out_bits, expected_bits, pixels * words * 8))
+            bad = failed(kernels, "convolution of reals with thresholds", heights, widths, filters);
+    }
+    const int covered = w.dilation[0] == 1 && w.dilation[1] == 1; /* every window has something of the map under it */
+    float *most = buffer(pixels * w.channels * 4), *pooled = buffer(pixels * w.channels * 4);
+    memset(most, 0, pixels * w.channels * 4), memset(pooled, 0, pixels * w.channels * 4);
+    bits_reference_max_pool(&w, x, most);
+    if (covered)
+        bits_max_pool(kernels, &w, x, pooled);
+    if (covered && memcmp(most, pooled, pixels * w.channels * 4))
+        bad = failed(kernels, "max pool", heights, widths, w.channels);
+
+    /* Bits: an OR is the largest of the signs, and a sum of signs a convolution with ones. */
+    bits_window packed = w;
+    packed.channels = bits_words(w.channels);
+    uint64_t *bits = random_rows(w.images * w.height * w.width, w.channels), *inverted = random_rows(1, w.channels);
+    uint64_t *ored = buffer(pixels * packed.channels * 8), *largest = buffer(pixels * packed.channels * 8);
+    float *ones = buffer(each * 4);
+    int32_t *sums = buffer(pixels * 4);
+    for (size_t k = 0; k < each; k++)
+        ones[k] = 1;
+    bits_unpack_f32(bits, w.images * w.height * w.width, w.channels, x);
+    bits_reference_max_pool(&w, x, most), bits_reference_pack(most, pixels, w.channels, largest);
+    for (size_t i = 0; i < pixels * packed.channels; i++)
+        largest[i] ^= inverted[i % packed.channels];
+    bits_or_pool(&packed, bits, inverted, ored);
+    if (covered && memcmp(ored, largest, pixels * packed.channels * 8))
+        bad = failed(kernels, "pool over bits", heights, widths, w.channels);
+    bits_reference_convolve_reals(&w, x, around, 1, ones, expected);
+    if (REFUSING_EACH_ALLOCATION(bits_sum_windows(&packed, bits, w.channels, (int)around, sums)))
+        bad = failed(kernels, "sums of signs", heights, widths, w.channels);
+    for (size_t i = 0; i < pixels; i++)
+        if ((float)sums[i] != expected[i])
+            bad = failed(kernels, "sums of signs", heights, widths, w.channels);
+
+    /* Steps from value to value: each as written. */
+    float *a = random_wholes(size, 3), *b = random_wholes(size, 3), *made = buffer(size * 4);
+    const bits_pointwise steps[] = {{BITS_MULTIPLY, a, NULL, 0, 0}, {BITS_DIVIDE, NULL, NULL, 4, 0}, {BITS_NORM, a, b, 0, 0},
+                                    {BITS_BEND, a, NULL, 0, 0},     {BITS_ADD, b, NULL, 0, 0},
+                                    {BITS_CLIP, NULL, NULL, -9, 7}, {BITS_ROUND, NULL, NULL, 0, 0}};
+    const size_t period = 1 + below(size);
+    kernels->pointwise(x, NULL, size, period, steps, sizeof steps / sizeof *steps, made);
+    for (size_t i = 0; i < size; i++) {
+        const float of_a = a[i % period], of_b = b[i % period];
+        float y = x[i] * of_a / 4 * of_a + of_b; /* quarters: all of it is exact */
+        y = (y > 0 ? y : y * of_a) + of_b;
+        y = y < -9 ? -9 : y > 7 ? 7 : y;
+        const int down = (int)(y + 16) - 16; /* half to even */
+        const float part = y - (float)down;
+        y = (float)(part > 0.5f || (part == 0.5f && down % 2) ? down + 1 : down);
+        if (made[i] != y) {
+            bad = failed(kernels, "steps from value to value", i, period, size);
+            break;
+        }
+    }
+    free(x), free(weights), free(as_reals), free(as_codes), free(thresholds), free(flips), free(expected), free(out);
+    free(expected_bits), free(out_bits), free(most), free(pooled), free(bits), free(inverted), free(ored), free(largest);
+    free(ones), free(sums), free(a), free(b), free(made);
+    return bad;
+}
+
 static int packing(const bits_kernels *kernels, size_t rows, size_t columns)
 {
     const size_t words = bits_words(columns), size = rows * columns;
@@ -305,7 +420,7 @@ int main(int argc, char **argv)
             const size_t columns = s % 20 == 19 ? 0 : 1 + below(large ? 70 : s % 10 ? 700 : 9000);
             if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
                 || values(sets[i], below(40), below(100), columns, threads)
-                || convolution(sets[i], large, threads) || packing(sets[i], below(40), 1 + below(300)))
+                || convolution(sets[i], large, threads) || reals(sets[i], threads) || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
         }
     printf("%ld random shapes, instruction sets:", shapes);

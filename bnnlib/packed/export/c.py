@@ -110,7 +110,7 @@ class _Writer:
         self.values["input"] = self._call(
             "channels_last", [given, height * width, channels], "reals", height * width * channels
         )
-        for step in planned(self.network):
+        for step in planned(self.network, planes=False):
             self._step(step)
         self._settle()
 
@@ -269,7 +269,7 @@ class _Writer:
             return made
         comparison, (height, width, outputs) = step.comparison, shape
         flips = self._array("bits", _tight_words(comparison.flips[None]))
-        arguments = [made, height * width, outputs, self._array("sums", comparison.thresholds), flips]
+        arguments = [made, height * width, outputs, self._array("sums", comparison.thresholds[0]), flips]
         bits = self._call("compare", arguments, "bits", height * width * _words(outputs))
         for geometry, inverted in comparison.pools:
             given = (height, width, outputs)

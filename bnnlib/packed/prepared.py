@@ -1,0 +1,370 @@
+"""A plan made ready for so many inputs: each of its steps is a call whose memory is bound once. NumPy and the kernels.
+
+A value is an array with channels last, (N, H, W, C): float32, whole sums as int32, or one or several maps of packed
+bits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from bnnlib import kernels
+from bnnlib.kernels import prepared as calls
+from bnnlib.packed.network import Network
+from bnnlib.packed.operations import (
+    Add,
+    Bias,
+    Clip,
+    Flatten,
+    Geometry,
+    Levels,
+    MaxPool,
+    Norm,
+    Operation,
+    Product,
+    Scale,
+    Shape,
+    Sign,
+    Slope,
+)
+from bnnlib.packed.plan import Comparison, Step, plane_count
+
+__all__ = ["Layouts", "Prepared"]
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Codes as planes of bits.
+
+    Attributes:
+        words: uint64 along the channels, (planes * N, H, W, words): one plane after the other.
+        planes, channels: their numbers.
+        low: codes are ``low + sum_i 2^i bit_i``; None for signs, which have one plane.
+    """
+
+    words: np.ndarray
+    planes: int
+    channels: int
+    low: int | None = None
+
+
+class Layouts:
+    """The weights of a network's products in the layouts of the kernels: made once, for plans of any size."""
+
+    def __init__(self):
+        self._made: dict = {}
+
+    def of(self, kind: str, operation: Product, make: Callable[[], object]):
+        key = kind, operation.output
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+class Prepared:
+    """A plan for ``count`` inputs at a time.
+
+    Attributes:
+        input: float32, (N, H, W, C): what :meth:`run` takes.
+    """
+
+    def __init__(self, network: Network, steps: Sequence[Step], layouts: Layouts, count: int, threads: int):
+        self._shapes, self._count, self._threads, self._layouts = network.shapes, count, threads, layouts
+        self._calls: list[calls.Call] = []
+        self.input = self._new(network.shapes["input"])
+        self._values: dict[str, np.ndarray | Bits] = {"input": self.input}
+        self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
+        for step in steps:
+            self._add(step)
+        self._scores = self._reals(network.operations[-1].output).reshape(count, -1)
+
+    def run(self) -> np.ndarray:
+        """The scores, float32, (N, classes), of what ``input`` holds; the next run overwrites them."""
+        for call in self._calls:
+            call()
+        return self._scores
+
+    # memory and values
+
+    def _new(self, shape: Shape, dtype=np.float32, planes: int = 1) -> np.ndarray:
+        height, width, channels = shape
+        last = kernels.words_per_row(channels) if dtype == np.uint64 else channels
+        return kernels.empty((planes * self._count, height, width, last), dtype)
+
+    def _value(self, name: str) -> np.ndarray | Bits:
+        """A value, computed by now: steps from value to value wait until somebody takes them."""
+        if name in self._waiting:
+            source, steps = self._waiting.pop(name)
+            x = self._values[source]
+            out = np.empty(x.shape, np.float32)
+            self._calls.append(calls.pointwise(x, steps, out))
+            self._values[name] = out
+        return self._values[name]
+
+    def _reals(self, name: str) -> np.ndarray:
+        """A value as float32."""
+        x = self._value(name)
+        if isinstance(x, Bits):
+            return self._computed(name, partial(_codes_of, x), self._new(self._shapes[name]))
+        if x.dtype == np.float32:
+            return x
+        key = f"{name} as float32"
+        if key not in self._values:
+            self._waiting[key] = (name, [])
+        return self._value(key)
+
+    def _computed(self, name: str, make: Callable[[], np.ndarray], out: np.ndarray) -> np.ndarray:
+        """By NumPy, where there is no kernel."""
+        key = f"{name} as values"
+        if key not in self._values:
+            self._calls.append(lambda: np.copyto(out, make(), casting="unsafe"))
+            self._values[key] = out
+        return self._values[key]
+
+    # steps
+
+    def _add(self, step: Step) -> None:
+        operation = step.operation
+        if isinstance(operation, Product):
+            self._product(step)
+        elif isinstance(operation, Sign):
+            self._sign(operation, step)
+        elif (steps := _pointwise(operation)) is not None:
+            source = operation.inputs[0]
+            before = self._waiting.get(source)
+            if before and len(before[1]) + len(steps) <= 16:
+                source, steps = before[0], [*before[1], *steps]
+            elif isinstance(self._value(source), Bits):
+                self._values[source] = self._reals(source)
+            self._waiting[operation.output] = (source, steps)
+            if step.makes_bits:
+                self._values[operation.output] = self._planes(operation)
+        else:
+            self._values[operation.output] = self._others(operation)
+
+    def _others(self, operation: Operation) -> np.ndarray:
+        inputs = [self._reals(name) for name in operation.inputs]
+        shape = self._shapes[operation.output]
+        if isinstance(operation, Flatten) and inputs[0].shape[1:3] == (1, 1):
+            return inputs[0]
+        out = self._new(shape)
+        if isinstance(operation, MaxPool):
+            self._calls.append(calls.max_pool(inputs[0], *_window(operation.geometry), out))
+        elif isinstance(operation, Add):
+            self._calls.append(partial(np.add, *inputs, out=out))
+        else:
+            self._calls.append(lambda: np.copyto(out, operation.apply(*inputs)))
+        return out
+
+    def _sign(self, sign: Sign, step: Step) -> None:
+        shape = self._shapes[sign.output]
+        if not step.makes_bits:
+            out, x = self._new(shape), self._reals(sign.inputs[0])
+            self._calls.append(lambda: np.copyto(out, sign.apply(x)))
+            self._values[sign.output] = out
+            return
+        name = sign.inputs[0]
+        if sign.shift is not None:
+            shifted = f"{sign.output} before"
+            source, steps = self._waiting.get(name, (name, []))
+            if isinstance(self._values.get(source), Bits):
+                self._values[source] = self._reals(source)
+            self._waiting[shifted] = (source, [*steps, ("add", (sign.shift,))])
+            name = shifted
+        x, words = self._reals(name), self._new(shape, np.uint64)
+        if sign.strict:
+            self._calls.append(lambda: np.copyto(words, kernels.pack_images(x > 0, "NHWC")))
+        else:
+            self._calls.append(calls.pack(x, words))
+        self._values[sign.output] = Bits(words, 1, shape[2])
+
+    def _planes(self, levels: Levels) -> Bits:
+        """Codes that come from real values, as planes."""
+        x, shape, planes = self._reals(levels.output), self._shapes[levels.output], plane_count(levels)
+        words = self._new(shape, np.uint64, planes)
+
+        def split() -> None:
+            raised = (x - levels.low).astype(np.int16)
+            for i, plane in enumerate(np.split(words, planes)):
+                np.copyto(plane, kernels.pack_images((raised >> i & 1).astype(bool), "NHWC"))
+
+        self._calls.append(split)
+        return Bits(words, planes, shape[2], levels.low)
+
+    # products
+
+    def _product(self, step: Step) -> None:
+        operation, comparison = step.operation, step.comparison
+        x = self._value(operation.inputs[0])
+        one_step = comparison is not None and len(comparison.thresholds) == 1
+        compare = (comparison.thresholds[0], comparison.flips) if one_step else None
+        if isinstance(x, Bits) and x.low is None:
+            made = self._of_signs(operation, x, compare)
+        elif isinstance(x, Bits):
+            made = self._of_planes(operation, x)
+        elif operation.groups == 1:
+            made = self._of_reals(operation, self._reals(operation.inputs[0]), compare)
+        else:
+            made = self._by_matrix(operation, self._reals(operation.inputs[0]), step.whole)
+        if comparison is None:
+            self._values[step.output] = made
+            return
+        bits = made if made.dtype == np.uint64 else self._compared(made, comparison)
+        self._values[step.output] = self._pooled(bits, comparison, step)
+
+    def _out(self, operation: Product, compare: calls.Compare | None, dtype) -> np.ndarray:
+        return self._new(self._shapes[operation.output], dtype if compare is None else np.uint64)
+
+    def _of_signs(self, operation: Product, x: Bits, compare: calls.Compare | None) -> np.ndarray:
+        groups, words = operation.groups, x.words
+        weights = operation.weights.values.astype(np.int8).transpose(0, 3, 1, 2)
+        filters = self._layouts.of("bits", operation, lambda: kernels.prepack_filters(weights, groups))
+        if groups > 1:
+            words = np.empty((*words.shape[:3], groups * kernels.words_per_row(x.channels // groups)), np.uint64)
+            self._calls.append(lambda: np.copyto(words, kernels.pack_images(_codes_of(x), "NHWC", groups=groups)))
+            if operation.weights.values.shape[0] // groups % 64:
+                compare = None  # a word of the output would hold filters of two groups
+        out = self._out(operation, compare, np.int32)
+        geometry, (top, _, left, _) = operation.geometry, operation.geometry.padding
+        self._calls.append(
+            calls.conv2d(
+                words, filters, out, geometry.stride, (top, left), geometry.dilation,
+                pad_value=operation.pad_value, comparison=compare, threads=self._threads,
+            )
+        )  # fmt: skip
+        return out
+
+    def _of_planes(self, operation: Product, x: Bits) -> np.ndarray:
+        """Codes of few bits times codes of few bits, as products of signs.
+
+        A code of m bits is ``a = low + sum_i 2^i (s_i + 1) / 2`` with signs s_i, a weight ``w = first + stride * sum_j
+        2^j (t_j + 1) / 2``. Both doubled, ``2a = A + sum_i 2^i s_i`` and ``2w = B + stride * sum_j 2^j t_j`` are whole,
+        and the sum of 4 a w is one of products of signs, of the s_i alone, and of the weights alone. Zeros around the
+        map are codes too: their signs surround each plane.
+        """
+        weights, geometry = operation.weights, operation.geometry
+        height, width, outputs = self._shapes[operation.output]
+
+        def stacked() -> kernels.Filters:
+            indices = weights.indices()
+            planes = [np.where(indices >> j & 1, 1, -1).astype(np.int8) for j in range(weights.bits)]
+            return kernels.prepack_filters(np.concatenate(planes).transpose(0, 3, 1, 2))
+
+        filters = self._layouts.of("planes", operation, stacked)
+        of_codes = 2 * x.low + 2**x.planes - 1
+        of_weights = 2 * weights.first + weights.stride * (2**weights.bits - 1)
+        alone = of_codes * 2 * weights.values.astype(np.int64).reshape(outputs, -1).sum(1)
+        top, _, left, _ = geometry.padding
+        sums = self._new((height, width, weights.bits * outputs), np.int32, x.planes)
+        signs = self._new((height, width, 1), np.int32, x.planes)
+        around = [1 if -x.low >> i & 1 else -1 for i in range(x.planes)]
+        parts = 1 if len(set(around)) == 1 else x.planes  # at once, where the same surrounds all planes
+        arrays = (np.split(each, parts) for each in (x.words, sums, signs))
+        for value, words, of_weight, of_signs in zip(around, *arrays, strict=False):
+            self._calls.append(
+                calls.conv2d(
+                    words, filters, of_weight, geometry.stride, (top, left), geometry.dilation,
+                    pad_value=value, threads=self._threads,
+                )
+            )  # fmt: skip
+            self._calls.append(calls.sum_signs(words, x.channels, *_window(geometry), value, of_signs))
+        out = self._new((height, width, outputs), np.int32)
+        self._calls.append(calls.combine(sums, signs, x.planes, weights.bits, of_weights, weights.stride, alone, out))
+        return out
+
+    def _of_reals(self, operation: Product, x: np.ndarray, compare: calls.Compare | None) -> np.ndarray:
+        values, geometry = operation.weights.values, operation.geometry
+        filters = self._layouts.of("reals", operation, lambda: calls.prepack_real(values))
+        out = self._out(operation, compare, np.float32)
+        self._calls.append(
+            calls.conv2d_real(
+                x, filters, out, geometry.stride, geometry.padding, geometry.dilation,
+                pad_value=operation.pad_value, comparison=compare, threads=self._threads,
+            )
+        )  # fmt: skip
+        return out
+
+    def _by_matrix(self, operation: Product, x: np.ndarray, whole: bool) -> np.ndarray:
+        """Groups, by a matrix product of NumPy's: exact for whole numbers whose sums stay below 2^24."""
+        geometry, groups = operation.geometry, operation.groups
+        outputs, kh, kw, each = operation.weights.values.shape
+
+        def matrices() -> np.ndarray:
+            rows = operation.weights.values.astype(np.float32).reshape(groups, outputs // groups, kh * kw * each)
+            return np.ascontiguousarray(rows.transpose(0, 2, 1))
+
+        weights = self._layouts.of("groups", operation, matrices)
+        out = self._new(self._shapes[operation.output], np.int32 if whole else np.float32)
+
+        def multiply() -> None:
+            windows = geometry.windows(x, operation.pad_value)  # N, OH, OW, C, kh, kw
+            images, height, width = windows.shape[:3]
+            windows = windows.reshape(images, height, width, groups, each, kh, kw).transpose(3, 0, 1, 2, 5, 6, 4)
+            rows = np.ascontiguousarray(windows).reshape(groups, images * height * width, kh * kw * each)
+            np.copyto(out, np.matmul(rows, weights).transpose(1, 0, 2).reshape(out.shape), casting="unsafe")
+
+        self._calls.append(multiply)
+        return out
+
+    # comparisons
+
+    def _compared(self, sums: np.ndarray, comparison: Comparison) -> np.ndarray:
+        """A map of bits for each step, one after the other."""
+        if sums.dtype != np.int32:
+            whole = np.empty(sums.shape, np.int32)
+            self._calls.append(partial(np.copyto, whole, sums, casting="unsafe"))
+            sums = whole
+        bits = self._new(sums.shape[1:], np.uint64, len(comparison.thresholds))
+        self._calls.append(calls.compare(sums, (comparison.thresholds, comparison.flips), bits))
+        return bits
+
+    def _pooled(self, bits: np.ndarray, comparison: Comparison, step: Step) -> Bits:
+        for geometry, inverted in comparison.pools:
+            turned = kernels.pack(inverted[None])[0] if inverted.any() else None
+            pooled = np.empty((len(bits), *geometry.output(*bits.shape[1:3]), bits.shape[3]), np.uint64)
+            self._calls.append(calls.or_pool(bits, *_window(geometry), turned, pooled))
+            bits = pooled
+        channels, taken = self._shapes[step.output][2], len(comparison.thresholds)
+        if taken == 1:
+            return Bits(bits, 1, channels, step.low)
+        # bit i of the number of steps taken changes at every 2^i-th step
+        planes = taken.bit_length()
+        words = np.empty((planes * self._count, *bits.shape[1:]), np.uint64)
+        by_step = bits.reshape(taken, self._count, *bits.shape[1:])
+        for i, plane in enumerate(np.split(words, planes)):
+            self._calls.append(partial(np.bitwise_xor.reduce, by_step[2**i - 1 :: 2**i], axis=0, out=plane))
+        return Bits(words, planes, channels, step.low)
+
+
+def _codes_of(bits: Bits) -> np.ndarray:
+    signs = [kernels.unpack_images(plane, bits.channels, "NHWC") for plane in np.split(bits.words, bits.planes)]
+    if bits.low is None:
+        return signs[0]
+    return bits.low + sum((each > 0).astype(np.int16) << i for i, each in enumerate(signs))
+
+
+def _window(geometry: Geometry) -> tuple:
+    return geometry.kernel, geometry.stride, geometry.padding, geometry.dilation
+
+
+def _pointwise(operation: Operation) -> list[calls.Step] | None:
+    """An operation from value to value as steps of the kernel; None if it is another."""
+    match operation:
+        case Scale():
+            return [("multiply", (operation.values,))]
+        case Bias():
+            return [("add", (operation.values,))]
+        case Norm():
+            return [("norm", (operation.multiplier, operation.offset))]
+        case Clip():
+            return [("clip", (operation.low, operation.high))]
+        case Slope():
+            before, after = ([] if each is None else [("add", (each,))] for each in (operation.before, operation.after))
+            return [*before, ("bend", (operation.slope,)), *after]
+        case Levels():
+            levels = np.float32(operation.levels).reshape(1)
+            scaled = ("multiply", (levels,)) if operation.step is None else ("divide", (operation.step[0],))
+            return [scaled, ("clip", (operation.low, operation.high)), ("round", ())]
+    return None
