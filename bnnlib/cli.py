@@ -177,7 +177,7 @@ def study_run(
     command in a second terminal shares the work. On a cluster the folders of results and work must be the same for all
     workers.
 
-    Examples: `bnnlib study run fashion-binaryconnect --workers 2 --threads 1`, `bnnlib study run mine.py`
+    Examples: `bnnlib study run fashion-headline --workers 2 --threads 1`, `bnnlib study run mine.py`
     """
     from bnnlib import studies
 
@@ -473,7 +473,7 @@ def pack_run(
 
     It is compared with the network it was made of on the validation samples; the data set must be there for that.
 
-    Example: `bnnlib pack deterministic-s0-de261acf net.safetensors`
+    Example: `bnnlib pack deterministic-s0-704886a9 net.safetensors`
     """
     from safetensors.torch import load_file
 

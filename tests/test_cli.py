@@ -168,8 +168,8 @@ def test_study_list_shows_every_study_and_show_what_is_missing(tmp_path):
     listed = bnnlib("study", "list", "--results", str(tmp_path), COLUMNS="200").stdout
     assert all(name in listed for name in studies.STUDIES)
     assert "0 of 15" in listed
-    shown = bnnlib("study", "show", "fashion-binaryconnect", "--results", str(tmp_path)).stdout
-    assert "No run is finished yet: bnnlib study run fashion-binaryconnect" in shown
+    shown = bnnlib("study", "show", "fashion-headline", "--results", str(tmp_path)).stdout
+    assert "No run is finished yet: bnnlib study run fashion-headline" in shown
 
 
 def test_study_run_and_show_with_rows(tmp_path, monkeypatch):
@@ -293,11 +293,11 @@ def test_a_kept_run_is_packed_and_says_what_it_sees(tmp_path):
 
     done = bnnlib("pack", "nothing", str(tmp_path / "net"))
     assert done.returncode == 2
-    assert "deterministic-s0-de261acf" in done.stderr  # what there is
+    assert "deterministic-s0-704886a9" in done.stderr  # what there is
     images = read_idx(samples.find("FashionMNIST", "raw/t10k-images-idx3-ubyte.gz"))
     labels = read_idx(samples.find("FashionMNIST", "raw/t10k-labels-idx1-ubyte.gz"))
     net = tmp_path / "net.safetensors"
-    packed_of_a_run("deterministic-s0-de261acf").save(net)
+    packed_of_a_run("deterministic-s0-704886a9").save(net)
     trousers = images[labels == 1][0]
     Image.fromarray(trousers).save(tmp_path / "trousers.png")
     Image.fromarray(trousers).resize((100, 100), Image.Resampling.BILINEAR).convert("RGB").save(tmp_path / "large.png")

@@ -156,9 +156,8 @@ def pointwise(x: np.ndarray, steps: Sequence[Step], out: np.ndarray) -> Call:
     Args:
         x: float32 or int32, (N, H, W, C).
         steps: name and numbers: ``multiply`` and ``add`` take one array, ``norm`` two (x * a + b, rounded once),
-        ``bend``
-            the slope below 0; arrays have a number for each channel, for all, or for each value of a map. ``divide``
-            takes a number, ``clip`` two, ``round`` none.
+            ``bend`` the slope below 0; arrays have a number for each channel, for all, or for each value of a map.
+            ``divide`` takes a number, ``clip`` two, ``round`` none.
         out: float32, of x's shape.
     """
     if x.shape != out.shape:

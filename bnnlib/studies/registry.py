@@ -13,7 +13,7 @@ __all__ = ["STUDIES", "find", "get", "kept", "results", "results_folder", "store
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        *(fashion.TUNING, fashion.GRID, fashion.METHODS, fashion.HEADLINE, fashion.ABLATION),
+        *(fashion.GRID, fashion.HEADLINE, fashion.ABLATION),
         *(ideas.TUNING, ideas.METHODS),
         *(regularisation.TUNING, regularisation.METHODS),
         *(words.TUNING, words.METHODS, words.VARIANTS, words.SPLIT),

@@ -87,8 +87,8 @@ def test_rows_of_the_books_ledger_name_studies_and_arms_that_exist():
 
 def test_missing_runs_of_a_study_are_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(registry, "results_folder", lambda: tmp_path)
-    studies.results("fashion-binaryconnect")
-    assert "15 of 15 runs are not finished yet: bnnlib study run fashion-binaryconnect" in capsys.readouterr().out
+    studies.results("fashion-headline")
+    assert "10 of 10 runs are not finished yet: bnnlib study run fashion-headline" in capsys.readouterr().out
 
 
 def test_a_measured_ratio_is_to_the_best_contender(tmp_path):
