@@ -424,6 +424,42 @@ def bench_branches(
     _measure_and_store(measure, "branches", results, by=("images",))
 
 
+@bench_app.command("networks")
+def bench_networks(
+    network: Annotated[list[str] | None, typer.Option(help="Only these networks; may be given several times.")] = None,
+    compiled: Annotated[
+        bool, typer.Option(help="torch.compile takes part: a minute for each network and batch.")
+    ] = True,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    results: Results = None,
+) -> None:
+    """Times whole packed networks against their float twins in PyTorch, ONNX Runtime and OpenVINO.
+
+    Example: `bnnlib bench networks --network MLP --no-compiled`
+    """
+    from bnnlib import bench
+    from bnnlib.bench.networks import NETWORKS
+
+    unknown = set(network or ()) - set(NETWORKS)
+    if unknown:
+        raise ValueError(f"no network {sorted(unknown)[0]!r}; known: {', '.join(NETWORKS)}")
+
+    def show(row: dict) -> None:
+        console.print(
+            f"{row['network']:<28} {row['batch']:3} x  {row['contender']:<22} {row['ms']:8.3f} ms  "
+            f"{row['ratio']:6.2f} x",
+            highlight=False,
+        )
+
+    def measure():
+        table = bench.measure_networks(
+            network or NETWORKS, compiled=compiled, rounds=rounds, progress=show, skipped=_tell_once()
+        )
+        return table.assign(threads=1)
+
+    _measure_and_store(measure, "networks", results, by=("network",))
+
+
 def _tell_once():
     """Says which contender is left out and why, once for each reason."""
     told = set()

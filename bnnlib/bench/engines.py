@@ -5,15 +5,17 @@ They are compared with ours where they are installed (the extra ``rivals`` of py
 """
 
 import ctypes
+import tempfile
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import distribution
+from pathlib import Path
 
 import numpy as np
 
 from bnnlib import kernels
 
-__all__ = ["bnn_lab", "onnxruntime_2bit", "openvino_convolution"]
+__all__ = ["bnn_lab", "onnxruntime_2bit", "onnxruntime_network", "openvino_convolution", "openvino_network"]
 
 _BNN_LAB_SETS = {1: "avx2", 2: "avx512-vpopcntdq"}  # the numbers that the library gives its kernels
 _BLOCK = 128  # weights that share a scale, for MatMulNBits; 32 and 64 were no faster
@@ -114,6 +116,58 @@ def _run_bound(session, binding, x: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Runs on the arrays that are bound; they are arguments because the binding doesn't keep them alive."""
     session.run_with_iobinding(binding)
     return out
+
+
+def onnxruntime_network(model, x: np.ndarray, *, int8: bool = False) -> Callable[[], np.ndarray]:
+    """A network in ONNX Runtime, called with a NumPy array, on one thread.
+
+    Args:
+        model: an ``onnx.ModelProto`` with one input and one output.
+        x: the batch; with ``int8`` it also sets the ranges of the values.
+        int8: whether weights and activations are quantised, by the runtime's own static quantisation.
+    """
+    import onnxruntime
+
+    name = model.graph.input[0].name
+    content = _quantised(model, {name: x}) if int8 else model.SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {name: x})[0]
+
+
+def _quantised(model, batch: dict[str, np.ndarray]) -> bytes:
+    from onnxruntime import quantization
+
+    class Once(quantization.CalibrationDataReader):
+        def __init__(self):
+            self._left = [batch]
+
+        def get_next(self):
+            return self._left.pop() if self._left else None
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{name}.onnx") for name in ("float32", "prepared", "int8")]
+        paths[0].write_bytes(model.SerializeToString())
+        quantization.quant_pre_process(paths[0], paths[1])
+        quantization.quantize_static(paths[1], paths[2], Once(), per_channel=True)
+        return paths[2].read_bytes()
+
+
+def openvino_network(model, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A network in OpenVINO, called with a NumPy array, on one thread; ``model`` as for :func:`onnxruntime_network`."""
+    import openvino
+
+    read = openvino.Core().read_model(model.SerializeToString())
+    read.reshape(list(x.shape))
+    compiled = openvino.Core().compile_model(read, "CPU", {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1})
+    request = compiled.create_infer_request()
+
+    def infer() -> np.ndarray:
+        request.infer([x], share_inputs=True)
+        return request.get_output_tensor().data
+
+    return infer
 
 
 def openvino_convolution(x: np.ndarray, w: np.ndarray) -> Callable[[], np.ndarray]:

@@ -24,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 Call = Callable[[], object]
-Compare = tuple[np.ndarray, np.ndarray]  # thresholds, int32, and flips, bool; (O,) each
+Compare = tuple[np.ndarray, np.ndarray]  # thresholds, int32 (of real sums also float32), and flips, bool; (O,) each
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]  # top, bottom, left, right
 

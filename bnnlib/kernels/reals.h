@@ -111,6 +111,12 @@ static inline __attribute__((always_inline)) void strip_of(const bits_reals *a, 
     size_t i = 0;
     for (; i + ROWS_F <= m; i += ROWS_F)
         tile_reals(ROWS_F, a, i, panel, codes, epilogue);
+#if ROWS_F > 8
+    for (; i + 8 <= m; i += 8)
+        tile_reals(8, a, i, panel, codes, epilogue);
+    for (; i + 4 <= m; i += 4)
+        tile_reals(4, a, i, panel, codes, epilogue);
+#endif
     for (; i < m; i++)
         row_of_reals(a, i, panel, codes, epilogue);
 }

@@ -2,8 +2,8 @@
 
 Signs are bits from where they arise, and codes of few bits are planes of bits. A product of signs runs on words, one of
 codes is several of signs. What lies between a product of codes and the next codes (scales, norms, activations, max
-pools) becomes a comparison of each sum with an integer threshold for each step between two codes, and the pools are
-taken over bits.
+pools) becomes a comparison of each sum with a threshold for each step between two codes, and the pools are taken over
+bits. A real sum, of a first layer, is compared in the same way.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Comparison:
     all are: it is kept inverted for that time.
 
     Attributes:
-        thresholds: int32, (steps, O).
+        thresholds: int32, or float32 for real sums, (steps, O).
         flips: bool, (O,), the same for all steps.
         pools: each with the bits that are inverted after it, bool, (O,).
     """
@@ -64,8 +64,9 @@ class Step:
     low: int | None = None
 
 
-def planned(network: Network, *, planes: bool = True) -> tuple[Step, ...]:
-    """The steps of a network, in the order in which they run. ``planes``: whether codes may be planes of bits."""
+def planned(network: Network, *, plain: bool = False) -> tuple[Step, ...]:
+    """The steps of a network, in the order in which they run. ``plain``: only signs are bits, only whole sums are
+    compared."""
     operations = network.operations
     made_by = {operation.output: operation for operation in operations}
     uses = count_uses(operations)
@@ -76,13 +77,15 @@ def planned(network: Network, *, planes: bool = True) -> tuple[Step, ...]:
     as_bits = {
         operation.output
         for operation in operations
-        if isinstance(operation, Sign | Levels if planes else Sign)
+        if isinstance(operation, Sign if plain else Sign | Levels)
         and all(
             isinstance(taker, Product) and _on_words(taker, operation) for taker in takers.get(operation.output, ())
         )
     }
-    chains = [chain_to(operation, made_by, uses) for operation in operations if operation.output in as_bits]
-    by_product = {chain.product.output: chain for chain in chains if chain is not None}
+    chains = [
+        chain_to(operation, made_by, uses, real=not plain) for operation in operations if operation.output in as_bits
+    ]
+    by_product = {chain.product.output: chain for chain in chains if chain is not None and _comparable(chain)}
     inside = {operation.output for chain in by_product.values() for operation in (*chain.between, chain.codes)}
     steps_made = []
     for operation in operations:
@@ -106,6 +109,11 @@ def planned(network: Network, *, planes: bool = True) -> tuple[Step, ...]:
             )
         )
     return tuple(steps_made)
+
+
+def _comparable(chain: Chain) -> bool:
+    """Whether the kernels compare such sums: real ones with one threshold, without groups."""
+    return chain.largest is not None or (isinstance(chain.codes, Sign) and chain.product.groups == 1)
 
 
 def plane_count(levels: Levels) -> int:
@@ -140,8 +148,10 @@ def _comparison(chain: Chain) -> Comparison:
 def _falls(chain: Chain, operations: Sequence[Operation]) -> np.ndarray:
     """For each channel whether the value after some operations falls with the sum."""
     channels = len(chain.product.weights.values)
-    ends = np.array([[-chain.largest], [chain.largest]], np.int32).repeat(channels, 1)[None, :, None]
+    largest = np.finfo(np.float32).max if chain.largest is None else np.int32(chain.largest)
+    ends = np.array([[-largest], [largest]]).repeat(channels, 1)[None, :, None]
     for operation in operations:
         if not isinstance(operation, MaxPool):
-            ends = operation.apply(ends)
+            with np.errstate(over="ignore"):
+                ends = operation.apply(ends)
     return ends[0, 1, 0] < ends[0, 0, 0]

@@ -68,11 +68,13 @@ class Prepared:
 
     Attributes:
         input: float32, (N, H, W, C): what :meth:`run` takes.
+        bytes: of all values between the input and the scores, these included.
     """
 
     def __init__(self, network: Network, steps: Sequence[Step], layouts: Layouts, count: int, threads: int):
         self._shapes, self._count, self._threads, self._layouts = network.shapes, count, threads, layouts
         self._calls: list[calls.Call] = []
+        self.bytes = 0
         self.input = self._new(network.shapes["input"])
         self._values: dict[str, np.ndarray | Bits] = {"input": self.input}
         self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
@@ -91,14 +93,16 @@ class Prepared:
     def _new(self, shape: Shape, dtype=np.float32, planes: int = 1) -> np.ndarray:
         height, width, channels = shape
         last = kernels.words_per_row(channels) if dtype == np.uint64 else channels
-        return kernels.empty((planes * self._count, height, width, last), dtype)
+        made = kernels.empty((planes * self._count, height, width, last), dtype)
+        self.bytes += made.nbytes
+        return made
 
     def _value(self, name: str) -> np.ndarray | Bits:
         """A value, computed by now: steps from value to value wait until somebody takes them."""
         if name in self._waiting:
             source, steps = self._waiting.pop(name)
             x = self._values[source]
-            out = np.empty(x.shape, np.float32)
+            out = self._new(x.shape[1:])
             self._calls.append(calls.pointwise(x, steps, out))
             self._values[name] = out
         return self._values[name]
@@ -313,7 +317,7 @@ class Prepared:
     def _compared(self, sums: np.ndarray, comparison: Comparison) -> np.ndarray:
         """A map of bits for each step, one after the other."""
         if sums.dtype != np.int32:
-            whole = np.empty(sums.shape, np.int32)
+            whole = self._new(sums.shape[1:], np.int32)
             self._calls.append(partial(np.copyto, whole, sums, casting="unsafe"))
             sums = whole
         bits = self._new(sums.shape[1:], np.uint64, len(comparison.thresholds))

@@ -20,7 +20,7 @@ from bnnlib.packed.prepared import Layouts, Prepared
 
 __all__ = ["PackedModel"]
 
-VALUES_AT_ONCE = 2**18  # of the largest map: more inputs are taken in parts, which stay in the caches
+BYTES_AT_ONCE = 2**22  # of values between input and scores: more inputs are taken in parts
 PLANS_KEPT = 8  # for so many numbers of inputs
 
 
@@ -62,17 +62,22 @@ class PackedModel(Network):
             TypeError, ValueError: another type or shape, or values that are not finite.
         """
         x, single = self._checked(x)
-        if not len(x):
-            return np.zeros((0, self._classes), np.float32)
-        largest = max(height * width * channels for height, width, channels in self.shapes.values())
-        at_once = max(1, VALUES_AT_ONCE // largest)
-        scores = np.empty((len(x), self._classes), np.float32)
-        for start in range(0, len(x), at_once):
-            part = x[start : start + at_once]
-            plan = self._prepared(len(part), threads)
-            np.copyto(plan.input, part)
-            scores[start : start + at_once] = plan.run()
+        if len(x) <= self._at_once:
+            scores = self._scores_of(x, threads) if len(x) else np.zeros((0, self._classes), np.float32)
+        else:
+            parts = range(0, len(x), self._at_once)
+            scores = np.concatenate([self._scores_of(x[start : start + self._at_once], threads) for start in parts])
         return scores[0] if single else scores
+
+    def _scores_of(self, x: np.ndarray, threads: int) -> np.ndarray:
+        plan = self._prepared(len(x), threads)
+        plan.input[...] = x
+        return plan.run().copy()
+
+    @cached_property
+    def _at_once(self) -> int:
+        """How many inputs a plan takes: with more their values would leave the caches."""
+        return max(1, BYTES_AT_ONCE // self._prepared(1, 1).bytes)
 
     @property
     def _classes(self) -> int:

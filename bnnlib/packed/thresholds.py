@@ -1,9 +1,9 @@
-"""Integer thresholds: what scales, norms and activations between a whole sum and the next codes come to.
+"""Thresholds: what scales, norms and activations between a sum and the next codes come to.
 
 Each of these operations keeps the order of the values of a channel, or turns it, in float32 too, because correct
-rounding does. So the code of a sum changes at few whole numbers, which bisection finds by evaluating the operations
-themselves. A threshold computed from the norm's constants in real arithmetic would be off by one where it lies near a
-whole number.
+rounding does. So the code of a sum changes at few numbers, whole ones where the sums are, which bisection finds by
+evaluating the operations themselves. A threshold computed from the norm's constants in real arithmetic would be off by
+one where it lies near a whole number.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,19 +28,19 @@ EXACT_IN_FLOAT32 = 2**24  # whole numbers up to here
 
 @dataclass(frozen=True)
 class Chain:
-    """The operations from a product of codes to the next codes, each the only one that takes the value before it.
+    """The operations from a product to the next codes, each the only one that takes the value before it.
 
     Attributes:
         product: where it begins.
         between: what follows, in order, max pools among it.
         codes: a :class:`Sign` or :class:`Levels`, where it ends.
-        largest: the largest absolute sum.
+        largest: the largest absolute sum of a product of codes; None if the sums are real.
     """
 
     product: Product
     between: tuple[Operation, ...]
     codes: Sign | Levels
-    largest: int
+    largest: int | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Steps:
     """Where the codes of each channel change.
 
     Attributes:
-        at: int32, (K, C): for step k the smallest sum on its upper side; largest + 1 where there is none.
+        at: int32, or for real sums float32, (K, C): for step k the smallest sum on its upper side; where there is none,
+            the largest one and 1, or infinity.
         falling: bool, (C,): whether codes fall with the sum: below ``at`` is then the higher code.
     """
 
@@ -78,9 +79,11 @@ def is_exact(operations: Sequence[Operation]) -> bool:
     return True
 
 
-def chain_to(codes: Operation, made_by: Mapping[str, Operation], uses: Mapping[str, int]) -> Chain | None:
-    """The chain that ends in these codes, or None: it begins elsewhere, branches, does not keep order, or has a shift
-    for each pixel."""
+def chain_to(
+    codes: Operation, made_by: Mapping[str, Operation], uses: Mapping[str, int], *, real: bool = False
+) -> Chain | None:
+    """The chain that ends in these codes, or None: it begins elsewhere, or with real sums unless these are allowed,
+    branches, does not keep order, or has a shift for each pixel."""
     if isinstance(codes, Sign) and codes.shift is not None and codes.shift.ndim > 1:
         return None
     between: list[Operation] = []
@@ -88,7 +91,7 @@ def chain_to(codes: Operation, made_by: Mapping[str, Operation], uses: Mapping[s
     while operation is not None and uses[operation.output] == 1:
         if isinstance(operation, Product):
             largest = largest_sum(operation, made_by.get(operation.inputs[0]))
-            return None if largest is None else Chain(operation, tuple(between[::-1]), codes, largest)
+            return Chain(operation, tuple(between[::-1]), codes, largest) if real or largest is not None else None
         if not (operation.of_each_value or isinstance(operation, MaxPool)) or isinstance(operation, Sign | Levels):
             return None
         between.append(operation)
@@ -100,7 +103,7 @@ def _codes_of(operations: Iterable[Operation]) -> Callable[[np.ndarray], np.ndar
     """The codes of sums (K, C) under operations of each value."""
 
     def evaluate(sums: np.ndarray) -> np.ndarray:
-        values = sums.astype(np.int32)[None, :, None]
+        values = sums[None, :, None]
         for operation in operations:
             values = operation.apply(values)
         return values[0, :, 0]
@@ -109,14 +112,20 @@ def _codes_of(operations: Iterable[Operation]) -> Callable[[np.ndarray], np.ndar
 
 
 def steps(chain: Chain, between: Sequence[Operation] | None = None) -> Steps:
-    """Where the codes change, by bisection over all whole sums.
+    """Where the codes change, by bisection over all sums that there may be.
 
     Args:
         between: other operations in place of the chain's.
     """
     pointwise = [op for op in (chain.between if between is None else between) if not isinstance(op, MaxPool)]
-    evaluate = _codes_of([*pointwise, chain.codes])
-    channels, largest = len(chain.product.weights.values), chain.largest
+    of_sums = _codes_of([*pointwise, chain.codes])
+    channels = len(chain.product.weights.values)
+    largest, sums = (LARGEST_REAL, _real) if chain.largest is None else (chain.largest, np.int32)
+
+    def evaluate(places: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # of the largest real numbers
+            return of_sums(sums(places))
+
     ends = evaluate(np.array([[-largest], [largest]]).repeat(channels, 1))
     falling = ends[1] < ends[0]
     first, last = (1, 1) if isinstance(chain.codes, Sign) else (chain.codes.low + 1, chain.codes.high)
@@ -129,7 +138,18 @@ def steps(chain: Chain, between: Sequence[Operation] | None = None) -> Steps:
         upper |= middle > largest
         high = np.where(upper, middle, high)
         low = np.where(upper, low, np.minimum(middle + 1, high))
-    return Steps(low.astype(np.int32), falling)
+    return Steps(
+        np.where(low > largest, np.float32("inf"), _real(low)) if chain.largest is None else sums(low), falling
+    )
+
+
+LARGEST_REAL = 0x7F7F_FFFF  # the place of the largest finite float32 among them all, counted from 0
+
+
+def _real(places: np.ndarray) -> np.ndarray:
+    """The float32 at those places: their bits are in order, but for the sign."""
+    sizes = np.minimum(np.abs(places), LARGEST_REAL).astype(np.int32).view(np.float32)
+    return np.where(places < 0, -sizes, sizes)
 
 
 def settled(operations: Sequence[Operation], unfolded: Mapping[str, Sequence[Operation]]) -> list[Operation]:

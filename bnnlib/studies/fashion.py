@@ -68,7 +68,7 @@ HEADLINE = Study(
     checkpoints=frozenset({"deterministic", "stochastic"}),
 )
 
-# The ablation stands on runs of its own, with the loss of the paper for both arms, at rates that an earlier tuning chose.
+# The ablation stands on runs of its own, with the paper's loss for both arms, at rates that an earlier tuning chose.
 BASE = {"deterministic": Settings(epochs=15, learning_rate=3e-3), "stochastic": Settings(epochs=15, learning_rate=1e-2)}
 
 

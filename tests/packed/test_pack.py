@@ -195,6 +195,39 @@ def test_a_threshold_is_where_the_norm_of_pytorch_changes_its_sign():
     np.testing.assert_array_equal(bits, expected)
 
 
+def test_a_threshold_of_real_sums_is_where_the_norm_changes_its_sign():
+    """To the last bit, for any float32: the sums on either side of each threshold have different signs."""
+    rng = np.random.default_rng(0)
+    multiplier, offset = (rng.standard_normal(400).astype(np.float32) for _ in range(2))
+    multiplier[:4], offset[4:8] = (0, 0, -0.0, 1e-30), (0, -0.0, 1e30, -1e30)
+    product = Product(("input",), "product", weights=Weights(np.ones((400, 1, 1, 1), np.float32), 32))
+    norm = Norm(("product",), "norm", multiplier=multiplier, offset=offset)
+    for strict in (False, True):
+        sign = Sign(("norm",), "signs", strict)
+        found = steps(Chain(product, (norm,), sign, None))
+        at = found.at[0]
+        assert at.dtype == np.float32
+        largest = np.finfo(np.float32).max
+        some = rng.standard_normal((50, 400)).astype(np.float32) * 10.0 ** rng.integers(-30, 30, (50, 400))
+        near = [np.nextafter(at, np.float32(-np.inf)), at, np.full(400, largest), np.full(400, -largest), *some]
+        sums = np.clip(np.stack(near), -largest, largest).astype(np.float32)
+        with np.errstate(over="ignore"):
+            signs = sign.apply(norm.apply(sums[:, None, None]))[:, 0, 0]
+        np.testing.assert_array_equal((sums >= at) != found.falling, signs > 0)
+
+
+def test_whole_inputs_of_a_real_first_layer_give_the_codes_of_the_trained_network():
+    """Where its sums are exact, comparing them is as exact as the rest."""
+    model = trained(lambda: models.CompactCNN("bnn", size=12), "bnn")
+    with torch.no_grad():
+        model.features[0].weight.mul_(50).round_()
+    x = torch.randint(-8, 9, (20, *SHAPE)).float()
+    with torch.no_grad():
+        expected = model(x).numpy()
+    packed = bnnlib.pack(model, SHAPE)
+    np.testing.assert_allclose(packed.scores(x.numpy()), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
 def test_fused_multiply_add_rounds_once():
     rng = np.random.default_rng(0)
     x = rng.standard_normal(4000).astype(np.float32)

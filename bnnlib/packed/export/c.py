@@ -110,7 +110,7 @@ class _Writer:
         self.values["input"] = self._call(
             "channels_last", [given, height * width, channels], "reals", height * width * channels
         )
-        for step in planned(self.network, planes=False):
+        for step in planned(self.network, plain=True):
             self._step(step)
         self._settle()
 
