@@ -209,7 +209,9 @@ def test_a_threshold_of_real_sums_is_where_the_norm_changes_its_sign():
         assert at.dtype == np.float32
         largest = np.finfo(np.float32).max
         some = rng.standard_normal((50, 400)).astype(np.float32) * 10.0 ** rng.integers(-30, 30, (50, 400))
-        near = [np.nextafter(at, np.float32(-np.inf)), at, np.full(400, largest), np.full(400, -largest), *some]
+        with np.errstate(over="ignore"):
+            below = np.nextafter(at, np.float32(-np.inf))
+        near = [below, at, np.full(400, largest), np.full(400, -largest), *some]
         sums = np.clip(np.stack(near), -largest, largest).astype(np.float32)
         with np.errstate(over="ignore"):
             signs = sign.apply(norm.apply(sums[:, None, None]))[:, 0, 0]
