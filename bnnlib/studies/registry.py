@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, ideas, regularisation, speaker_gender, stability, wake_word, words
+from bnnlib.studies import fashion, ideas, regularisation, speaker_gender, stability, wake_word, widths, words
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
@@ -15,6 +15,7 @@ STUDIES: dict[str, Study] = {
     for study in (
         *(fashion.GRID, fashion.HEADLINE, fashion.ABLATION),
         *(ideas.TUNING, ideas.METHODS),
+        *(widths.TUNING, widths.METHODS),
         *(regularisation.TUNING, regularisation.METHODS),
         *(words.TUNING, words.METHODS, words.VARIANTS, words.SPLIT),
         stability.STABILITY,

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bnnlib.studies import fashion, get, ideas, regularisation, speaker_gender, store_of, wake_word, words
+from bnnlib.studies import fashion, get, ideas, regularisation, speaker_gender, store_of, wake_word, widths, words
 
 
 def tuned(study, final, by, figure="validation_accuracy", ties="first"):
@@ -38,11 +38,12 @@ def without_rate(runs):
     ("module", "figure", "ties"),
     [
         (ideas, "validation_accuracy", "first"),
+        (widths, "validation_accuracy", "first"),
         (words, "validation_accuracy", "first"),
         (wake_word, "validation_balanced_accuracy", "first"),
         (speaker_gender, "validation_balanced_accuracy", "loss"),
     ],
-    ids=["ideas", "words", "wake-word", "speaker-gender"],
+    ids=["ideas", "widths", "words", "wake-word", "speaker-gender"],
 )
 def test_each_method_has_the_rate_that_its_tuning_prefers_inside_the_grid(module, figure, ties):
     best = tuned(module.TUNING.name, module.METHODS.name, without_rate, figure, ties)["learning_rate"]
