@@ -21,6 +21,7 @@ _NAMES = {
     "weights_as": "bnnlib.layers",
     "binarize": "bnnlib.convert",
     "pack": "bnnlib.packed.compile",
+    "pretrained": "bnnlib.packed.trained",
     "summary": "bnnlib.packed.summary",
     "check": "bnnlib.checking",
     "fit": "bnnlib.training",

@@ -53,6 +53,13 @@ Results = Annotated[
         help="Folder of the results. By default the book's own (book/results) in a source checkout, else ./results.",
     ),
 ]
+PackedNetwork = Annotated[
+    str,
+    typer.Argument(
+        help="A file from `bnnlib pack`, or the name of a network that comes with the library: fashion-mnist-1-bit.",
+        show_default=False,
+    ),
+]
 StudyName = Annotated[
     str,
     typer.Argument(
@@ -537,9 +544,23 @@ def pack_run(
     console.print(f"the same class on {same:,} of {len(ours):,} validation samples", markup=False, soft_wrap=True)
 
 
+def _packed(model: str):
+    """A packed network of a file, or one that comes with the library."""
+    from bnnlib.packed import trained
+    from bnnlib.packed.runtime import PackedModel
+
+    if Path(model).is_file():
+        return PackedModel.load(model)
+    if model in trained.names():
+        return trained.pretrained(model)
+    raise FileNotFoundError(
+        f"there is no file {model}; the networks that come with the library are {', '.join(trained.names())}"
+    )
+
+
 @app.command("predict")
 def predict_files(
-    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    model: PackedNetwork,
     files: Annotated[
         list[Path],
         typer.Argument(help="Images, WAV files or prepared arrays (.npy), as the network takes.", show_default=False),
@@ -552,12 +573,11 @@ def predict_files(
     Images are scaled to the network's size; Fashion-MNIST's are light on a dark ground. Sounds are of one channel and
     16,000 samples a second.
 
-    Example: `bnnlib predict net.safetensors shoe.png`
+    Example: `bnnlib predict fashion-mnist-1-bit shoe.png`
     """
     from bnnlib.data import inputs
-    from bnnlib.packed.runtime import PackedModel
 
-    packed = PackedModel.load(model)
+    packed = _packed(model)
     how = packed.about.get("input", {})
     for file in files:
         x = inputs.read(file, how)
@@ -615,42 +635,40 @@ def export_biometrics(
 
 @export_app.command("c")
 def export_c(
-    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    model: PackedNetwork,
     folder: Annotated[Path, typer.Argument(help="Where to write NAME.h and NAME.c.", show_default=False)],
     name: Annotated[str, typer.Option(help="Of the files and functions: an identifier of C.")] = "network",
 ) -> None:
     """Writes a packed network as plain C99: a header and a source with the bits as arrays, for any processor.
 
-    Example: `bnnlib export c net.safetensors firmware --name shoes`
+    Example: `bnnlib export c fashion-mnist-1-bit firmware --name shoes`
     """
     from bnnlib.packed.export.c import write_c
-    from bnnlib.packed.runtime import PackedModel
 
-    for path in write_c(PackedModel.load(model), folder, name):
+    for path in write_c(_packed(model), folder, name):
         console.print(f"{path}: {path.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
 @export_app.command("onnx")
 def export_onnx(
-    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    model: PackedNetwork,
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.", show_default=False)],
 ) -> None:
     """Writes a packed network as ONNX, in standard operators, for other runtimes. It takes batches of any size.
 
     The file holds a byte for each weight, and runtimes compute with floats: it is for their reach, not for speed.
 
-    Example: `bnnlib export onnx net.safetensors net.onnx`
+    Example: `bnnlib export onnx fashion-mnist-1-bit net.onnx`
     """
     from bnnlib.packed.export.onnx import write_onnx
-    from bnnlib.packed.runtime import PackedModel
 
-    write_onnx(PackedModel.load(model), file)
+    write_onnx(_packed(model), file)
     console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 
 @export_app.command("wasm")
 def export_wasm(
-    model: Annotated[Path, typer.Argument(help="A packed network, from `bnnlib pack`.", show_default=False)],
+    model: PackedNetwork,
     file: Annotated[Path, typer.Argument(help="The script to write, NAME.js.", show_default=False)],
 ) -> None:
     """Writes a packed network as WebAssembly in a script for web pages, which needs nothing else and works offline.
@@ -658,12 +676,11 @@ def export_wasm(
     The script defines a class of the name of the file: `new Shoes().predict(pixels)`. Zig compiles it (`pip install
     ziglang`).
 
-    Example: `bnnlib export wasm net.safetensors Shoes.js`
+    Example: `bnnlib export wasm fashion-mnist-1-bit Shoes.js`
     """
     from bnnlib.packed.export.wasm import write_wasm
-    from bnnlib.packed.runtime import PackedModel
 
-    write_wasm(PackedModel.load(model), file)
+    write_wasm(_packed(model), file)
     console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False, soft_wrap=True)
 
 

@@ -1,7 +1,8 @@
 """Lists the files below a folder that are no part of the installed package; meson.build asks.
 
-What is part of it: Python files, `py.typed`, the texts of exports, and the built-in samples with their checksums
-and their licence. All else that lies there (sources of the compiled kernels, notes, caches) is listed, one path a line.
+What is part of it: Python files, `py.typed`, the texts of exports, trained networks, and the built-in samples with
+their checksums and their licence. All else that lies there (sources of the compiled kernels, notes, caches) is listed,
+one path a line.
 """
 
 import json
@@ -13,6 +14,7 @@ def installed(package: Path) -> set[Path]:
     """The files that are installed, relative to the package's folder."""
     files = {path.relative_to(package) for path in package.rglob("*.py")}
     files |= {Path("packed", "export", name) for name in ("network.c", "network.js")}  # texts that exports are made of
+    files |= {path.relative_to(package) for path in (package / "packed" / "weights").glob("*.safetensors")}
     files = {file for file in files if not any(part.startswith(".") for part in file.parts)}
     samples = Path("data", "samples")
     checksums = samples / "checksums.json"

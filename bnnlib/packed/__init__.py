@@ -6,7 +6,7 @@
 import importlib
 
 # name -> module that defines it, loaded on first use: what reads a packed file must not load PyTorch
-_NAMES = {"PackedModel": "runtime", "pack": "compile"}
+_NAMES = {"PackedModel": "runtime", "pack": "compile", "pretrained": "trained"}
 
 __all__ = sorted(_NAMES)
 

@@ -37,9 +37,10 @@ from bnnlib.packed.operations import (
 )
 from bnnlib.packed.plan import Step, planned
 
-__all__ = ["source", "write_c"]
+__all__ = ["Writer", "source", "write_c"]
 
 FUNCTIONS = Path(__file__).with_name("network.c")
+WEIGHTS = "NETWORK_WEIGHTS"  # the qualifier of binary weights
 _TYPES = {"reals": "float", "sums": "int32_t", "codes": "int16_t", "bits": "uint32_t"}
 _MATHEMATICS = {"fmaf": "float fmaf(float, float, float);", "rintf": "float rintf(float);"}
 
@@ -70,7 +71,7 @@ def source(network: Network, name: str = "network") -> tuple[str, str]:
     """The texts of header and source; see :func:`write_c`."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", name):
         raise ValueError(f"name must be an identifier of C: a letter, then letters, digits and _; received {name!r}")
-    writer = _Writer(network, name)
+    writer = Writer(network, name)
     return writer.header(), writer.body()
 
 
@@ -93,9 +94,18 @@ class _Call:
 
 
 @dataclass
-class _Writer:
+class Writer:
+    """The texts of a network in C.
+
+    Attributes:
+        layers: of each product of bits the array of its weights, its rows of words, and the bits of a row.
+        sums: where the whole sums of the last product are, as an expression of C; None if they are real.
+    """
+
     network: Network
     name: str
+    layers: list[tuple[str, int, int]] = field(default_factory=list)
+    sums: str | None = None
     arrays: list[str] = field(default_factory=list)
     written: dict[int, str] = field(default_factory=dict)  # id of a tensor -> name of its array
     kept: list = field(default_factory=list)  # the tensors themselves, so that their ids stay theirs
@@ -110,9 +120,14 @@ class _Writer:
         self.values["input"] = self._call(
             "channels_last", [given, height * width, channels], "reals", height * width * channels
         )
+        products = []
         for step in planned(self.network, plain=True):
             self._step(step)
+            if isinstance(step.operation, Product):
+                products.append(self.values.get(step.operation.output))
         self._settle()
+        if products[-1:] and products[-1] is not None and products[-1].kind == "sums":
+            self.sums = _place(products[-1])
 
     # memory
 
@@ -143,7 +158,7 @@ class _Writer:
 
     # arrays
 
-    def _array(self, kind: str, values: np.ndarray) -> str:
+    def _array(self, kind: str, values: np.ndarray, qualifier: str = "const") -> str:
         name = f"a{len(self.arrays)}"
         flat = np.ravel(values)
         if kind == "reals":
@@ -153,13 +168,13 @@ class _Writer:
         else:
             texts = [str(int(v)) for v in flat]
         lines = "\n".join(wrap(", ".join(texts), 118, initial_indent="    ", subsequent_indent="    "))
-        self.arrays.append(f"static const {_TYPES[kind]} {name}[{len(flat)}] = {{\n{lines}\n}};")
+        self.arrays.append(f"static {qualifier} {_TYPES[kind]} {name}[{len(flat)}] = {{\n{lines}\n}};")
         return name
 
-    def _tensor(self, tensor, kind: str, values: np.ndarray) -> str:
+    def _tensor(self, tensor, kind: str, values: np.ndarray, qualifier: str = "const") -> str:
         """The array of a tensor of the network, written once however often it is used."""
         if id(tensor) not in self.written:
-            self.written[id(tensor)] = self._array(kind, values)
+            self.written[id(tensor)] = self._array(kind, values, qualifier)
             self.kept.append(tensor)
         return self.written[id(tensor)]
 
@@ -256,8 +271,10 @@ class _Writer:
         weights, x = operation.weights, self.values[operation.inputs[0]]
         window = self._window(operation.geometry, self._given(operation), shape, operation.groups, operation.pad_value)
         if step.takes_bits:
-            packed = _tight_words(weights.values.reshape(-1, weights.values.shape[3]) > 0)
-            made = self._call("convolve_signs", [x, self._tensor(weights, "bits", packed), window], "sums", size)
+            rows = weights.values.reshape(-1, weights.values.shape[3])
+            array = self._tensor(weights, "bits", _tight_words(rows > 0), WEIGHTS)
+            self.layers.append((array, *rows.shape))
+            made = self._call("convolve_signs", [x, array, window], "sums", size)
         elif weights.bits < 32 and x.kind == "codes":
             array = self._tensor(weights, "codes", weights.values)
             made = self._call("convolve_codes", [x, array, window], "sums", size)
@@ -329,6 +346,10 @@ extern const char *const {name}_classes[{upper}_CLASSES];
             "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n#endif",
             "\n".join(["#if !defined(__wasm__)", *mathematics, "#endif"]) if mathematics else "",
             functions,
+            f"#if !defined({WEIGHTS}) /* an empty one lets a program change the binary weights */\n"
+            f"#define {WEIGHTS} const\n#endif"
+            if self.layers
+            else "",
             *self.arrays,
             f"const char *const {name}_classes[{upper}_CLASSES] = {{\n    " + ",\n    ".join(names) + "\n};",
             "\n".join(memory),

@@ -8,6 +8,28 @@ class NAME {
         /** @private */ this.exports = exports;
         /** @private */ this.input = new Float32Array(exports.memory.buffer, exports.input_address(), NAME.inputs);
         /** @private */ this.output = new Float32Array(exports.memory.buffer, exports.scores_address(), NAME.classes.length);
+        const table = new Int32Array(exports.memory.buffer, exports.layers_address(), 3 * exports.layers_count());
+        /**
+         * The binary weights of each layer that has bits for inputs, 32 to a word, a 1 for +1, the first in the lowest bit;
+         * the words of a row may have more bits than it. Writing to them changes the network.
+         * @type {{words: Uint32Array, rows: number, bits: number}[]}
+         */
+        this.layers = [];
+        for (let at = 0; at < table.length; at += 3) {
+            const [address, rows, bits] = table.slice(at, at + 3);
+            const words = new Uint32Array(exports.memory.buffer, address, rows * Math.ceil(bits / 32));
+            this.layers.push({ words, rows, bits });
+        }
+    }
+
+    /**
+     * The whole sums of the last layer for the last input, before its scale and norm; null if they are no whole numbers.
+     * @returns {Int32Array | null}
+     */
+    sums() {
+        const { exports } = this;
+        const address = exports.sums_address();
+        return address ? new Int32Array(exports.memory.buffer, address, NAME.classes.length).slice() : null;
     }
 
     /**

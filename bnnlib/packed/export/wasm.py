@@ -15,31 +15,41 @@ import tempfile
 from pathlib import Path
 
 from bnnlib.files import replaced
-from bnnlib.packed.export.c import write_c
+from bnnlib.packed.export.c import WEIGHTS, Writer, write_c
 from bnnlib.packed.network import Network
 
 __all__ = ["compiled", "write_wasm"]
 
 SCRIPT = Path(__file__).with_name("network.js")
 ENTRY = """\
-#include "network.h"
+#define {qualifier}
+#include "network.c"
 
 static float input[NETWORK_INPUTS], scores[NETWORK_CLASSES];
+static const struct {{
+    uint32_t *words;
+    int32_t rows, bits; /* of words; of a row */
+}} layers[] = {{{layers}}};
 
-float *input_address(void) { return input; }
-float *scores_address(void) { return scores; }
-void run(void) { network_scores(input, scores); }
+float *input_address(void) {{ return input; }}
+float *scores_address(void) {{ return scores; }}
+const void *sums_address(void) {{ return {sums}; }}
+const void *layers_address(void) {{ return layers; }}
+int layers_count(void) {{ return {count}; }}
+void run(void) {{ network_scores(input, scores); }}
 """
+EXPORTS = ("run", "input_address", "scores_address", "sums_address", "layers_address", "layers_count")
 FLAGS = (
     "-target", "wasm32-freestanding", "-mcpu=generic+simd128", "-std=c99", "-O3", "-nostdlib", "-Wl,--no-entry",
-    "-Wl,--strip-all", "-Wl,--export=run", "-Wl,--export=input_address", "-Wl,--export=scores_address",
+    "-Wl,--strip-all", *(f"-Wl,--export={name}" for name in EXPORTS),
 )  # fmt: skip
 
 
 def write_wasm(network: Network, path: Path | str) -> None:
     """Writes a script, ``NAME.js``, that defines a class ``NAME`` with the network in it; whole or not at all.
 
-    Its methods are ``scores(input)`` and ``predict(input)``; see the script.
+    Its methods are ``scores(input)``, ``predict(input)`` and ``sums()``, and ``layers`` are its binary weights, which a
+    page may change; see the script.
 
     Args:
         network: a packed network.
@@ -68,7 +78,7 @@ def write_wasm(network: Network, path: Path | str) -> None:
 
 
 def compiled(network: Network) -> bytes:
-    """The module: it exports ``memory``, ``input_address``, ``scores_address`` and ``run``.
+    """The module: it exports ``memory`` and the functions of ``EXPORTS``.
 
     Raises:
         RuntimeError: Zig is not installed, or doesn't compile the source.
@@ -76,11 +86,18 @@ def compiled(network: Network) -> bytes:
     if importlib.util.find_spec("ziglang") is None:
         raise RuntimeError("WebAssembly is compiled by Zig, which is not installed: pip install ziglang")
     with tempfile.TemporaryDirectory() as folder:
-        _, body = write_c(network, folder)
+        write_c(network, folder)
         entry, module = Path(folder, "entry.c"), Path(folder, "network.wasm")
-        entry.write_text(ENTRY)
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, str(body), str(entry), "-o", str(module)]
+        entry.write_text(_entry(network))
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, str(entry), "-o", str(module)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"Zig does not compile the network: {done.stderr[-2000:]}")
         return module.read_bytes()
+
+
+def _entry(network: Network) -> str:
+    """The functions that a page calls."""
+    writer = Writer(network, "network")
+    layers = ", ".join(f"{{{array}, {rows}, {bits}}}" for array, rows, bits in writer.layers)
+    return ENTRY.format(qualifier=WEIGHTS, layers=layers or "{0}", count=len(writer.layers), sums=writer.sums or "NULL")
