@@ -431,6 +431,24 @@ def bench_branches(
     _measure_and_store(measure, "branches", results, by=("images",))
 
 
+@bench_app.command("exactness")
+def bench_exactness(results: Results = None) -> None:
+    """Counts the test samples on which packed networks are the trained ones, for every run whose weights are kept.
+
+    Example: `bnnlib bench exactness`
+    """
+    from bnnlib import bench
+
+    def show(row: dict) -> None:
+        console.print(
+            f"{row['run']:<40} {row['same_class']:,} of {row['samples']:,} classes the same, {row['other_codes']:,} of "
+            f"{row['codes']:,} codes differ{'' if row['exact'] else ' (its sums are not all whole)'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    _measure_and_store(lambda: bench.measure_exactness(progress=show, skipped=_tell_once()), "exactness", results)
+
+
 @bench_app.command("networks")
 def bench_networks(
     network: Annotated[list[str] | None, typer.Option(help="Only these networks; may be given several times.")] = None,

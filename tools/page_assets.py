@@ -40,9 +40,8 @@ def images_script() -> str:
 
 def main() -> None:
     write_wasm(bnnlib.pretrained(NETWORK), FOLDER / "FashionBits.js")
-    replaced(
-        FOLDER / "fashion-images.js", lambda partial: partial.write_text(images_script(), encoding="utf-8", newline="\n")
-    )
+    text = images_script()
+    replaced(FOLDER / "fashion-images.js", lambda partial: partial.write_text(text, encoding="utf-8", newline="\n"))
 
 
 if __name__ == "__main__":

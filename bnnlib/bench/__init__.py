@@ -3,6 +3,7 @@
 from bnnlib.bench.biometrics import measure_biometrics
 from bnnlib.bench.branches import measure_branches
 from bnnlib.bench.convolutions import measure_convolutions
+from bnnlib.bench.exactness import measure_exactness
 from bnnlib.bench.networks import measure_networks
 from bnnlib.bench.packing import measure_packing
 from bnnlib.bench.products import measure_products
@@ -11,6 +12,6 @@ from bnnlib.bench.tables import store, stored
 from bnnlib.bench.timing import side_by_side
 
 __all__ = [
-    "measure_biometrics", "measure_branches", "measure_convolutions", "measure_networks", "measure_packing",
-    "measure_products", "measure_steps", "side_by_side", "store", "stored",
+    "measure_biometrics", "measure_branches", "measure_convolutions", "measure_exactness", "measure_networks",
+    "measure_packing", "measure_products", "measure_steps", "side_by_side", "store", "stored",
 ]  # fmt: skip

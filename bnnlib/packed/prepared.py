@@ -77,6 +77,7 @@ class Prepared:
         self.bytes = 0
         self.input = self._new(network.shapes["input"])
         self._values: dict[str, np.ndarray | Bits] = {"input": self.input}
+        self._codes = {operation.output for operation in network.operations if isinstance(operation, Sign | Levels)}
         self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
         for step in steps:
             self._add(step)
@@ -87,6 +88,14 @@ class Prepared:
         for call in self._calls:
             call()
         return self._scores
+
+    def codes(self) -> dict[str, np.ndarray]:
+        """The codes that the last run took into its products, by their names, (N, H, W, C)."""
+        return {
+            name: _codes_of(value) if isinstance(value, Bits) else value.astype(np.int16)
+            for name, value in self._values.items()
+            if isinstance(value, Bits) or name in self._codes
+        }
 
     # memory and values
 

@@ -74,6 +74,23 @@ class PackedModel(Network):
         plan.input[...] = x
         return plan.run().copy()
 
+    def codes(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The codes that each product takes, as they are when it runs, int16 or int8, (N, H, W, C): to look inside.
+
+        Args:
+            x: as for :meth:`scores`.
+
+        Returns:
+            By the name of the operation that makes them; a layer ``features.4`` takes ``features_4.signs`` or
+            ``features_4.codes``.
+        """
+        x, _ = self._checked(x)
+        parts = []
+        for start in range(0, len(x), self._at_once):
+            self._scores_of(x[start : start + self._at_once], 1)
+            parts.append(self._prepared(min(self._at_once, len(x) - start), 1).codes())
+        return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
     @cached_property
     def _at_once(self) -> int:
         """How many inputs a plan takes: with more their values would leave the caches."""

@@ -8,7 +8,7 @@ from bnnlib.studies import fashion, ideas, regularisation, speaker_gender, stabi
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
-__all__ = ["STUDIES", "find", "get", "kept", "results", "results_folder", "store_of"]
+__all__ = ["STUDIES", "all_kept", "find", "get", "kept", "results", "results_folder", "store_of"]
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -76,22 +76,27 @@ def store_of(study: str | Study, folder: Path | None = None) -> ResultsStore:
     return ResultsStore((folder or results_folder()) / study.name, only=[run.id for run in study.runs])
 
 
+def all_kept(folder: Path | None = None) -> dict[str, tuple[Study, Run, Path]]:
+    """The runs of the course whose trained weights are kept, by their ids: study, run and file of the weights."""
+    found = {}
+    for name, study in STUDIES.items():
+        runs = {run.id: run for run in study.runs}
+        for path in sorted(((folder or results_folder()) / name / "latent").glob("*.safetensors")):
+            if path.stem in runs:
+                found[path.stem] = study, runs[path.stem], path
+    return found
+
+
 def kept(run_id: str, folder: Path | None = None) -> tuple[Study, Run, Path]:
     """A run of the course whose trained weights are kept, with its study and the file of its weights.
 
     Raises:
         ValueError: none are kept of a run of that id; those of which they are, are listed.
     """
-    files = {}
-    for name, study in STUDIES.items():
-        for path in sorted(((folder or results_folder()) / name / "latent").glob("*.safetensors")):
-            files[path.stem] = study, path
-    runs = {run.id: run for study, _ in files.values() for run in study.runs}
-    if run_id not in files or run_id not in runs:
-        known = ", ".join(sorted(set(files) & set(runs))) or "none"
-        raise ValueError(f"no weights are kept of a run {run_id!r}; they are of: {known}")
-    study, path = files[run_id]
-    return study, runs[run_id], path
+    found = all_kept(folder)
+    if run_id not in found:
+        raise ValueError(f"no weights are kept of a run {run_id!r}; they are of: {', '.join(sorted(found)) or 'none'}")
+    return found[run_id]
 
 
 def results(name: str) -> ResultsStore:

@@ -224,8 +224,7 @@ def test_the_defaults_that_ids_leave_out_stay_what_they_are():
 
 # their runs are being made; no figure of the book is theirs yet
 UNDER_WAY = (
-    "ideas", "words-tuning", "words", "words-variants", "stability", "wake-word-tuning", "wake-word", "widths-tuning",
-    "widths",
+    "ideas", "words-tuning", "words", "words-variants", "stability", "wake-word-tuning", "wake-word", "widths",
 )  # fmt: skip
 
 
