@@ -76,6 +76,7 @@ class LogMel:
         # a product for each clip: one large product over all clips may round differently with their number
         mel = np.matmul(_mel_bands(self.transform, self.bands, self.low, self.high), power)
         decibels = 10 * np.log10(np.maximum(mel, 10 ** (self.floor / 10)))
+        np.maximum(decibels, self.floor, out=decibels)  # some processors' logarithm of the floor lies a bit below it
         return np.ascontiguousarray(decibels.transpose(0, 2, 1), np.float32)
 
     def _power(self, waves: np.ndarray) -> np.ndarray:
