@@ -2,6 +2,7 @@
 
     runs/ID.json            a finished run: its description, settings, figures, epochs, where and when it was made
     outputs/ID.npz          what the run predicted; not of a tuning: its weight histograms, what was measured inside
+    samples/DIGEST.npz      ids, labels, groups of the samples that it was judged on: once for all runs that share them
     latent/ID.safetensors   trained latent weights of a few runs
 
 A file for each run: many workers may write at once, on a network file system too. A run counts as finished when its
@@ -9,8 +10,10 @@ JSON is there, which is written last. Reading collates the files and trusts none
 copied or edited is refused by name.
 """
 
+import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ __all__ = ["PARTS", "ResultsStore"]
 
 # of a run's JSON: what its id is made of; every setting, defaults too; what came out; epoch by epoch; where and when
 PARTS = ("description", "settings", "figures", "epochs", "provenance")
+# Outputs named so are the same for every run that is judged on the same samples.
+OF_SAMPLES = ("_ids", "_labels", "_groups")
 
 
 class ResultsStore:
@@ -127,9 +132,42 @@ class ResultsStore:
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def outputs(self, run_id: str) -> dict[str, np.ndarray]:
-        """The arrays kept of one run."""
+        """The arrays kept of one run.
+
+        Raises:
+            Damaged: the samples that it was judged on are not there, or are not what they were.
+        """
         with np.load(self.outputs_file(run_id), allow_pickle=False) as file:
-            return dict(file)
+            kept = dict(file)
+        return {
+            name: self._samples(str(array), run_id) if name.endswith(OF_SAMPLES) else array
+            for name, array in kept.items()
+        }
+
+    def _samples_file(self, digest: str) -> Path:
+        return self.folder / "samples" / f"{digest}.npz"
+
+    def _samples(self, digest: str, run_id: str) -> np.ndarray:
+        path = self._samples_file(digest)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                array = file["samples"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise Damaged(f"run {run_id} was judged on samples that {path} does not give: {error}") from error
+        if _array_digest(array) != digest:
+            raise Damaged(f"{path} was edited: its content does not fit its name; restore it from version control")
+        return array
+
+    def _add_outputs(self, run_id: str, outputs: Mapping[str, np.ndarray]) -> None:
+        kept = {}
+        for name, array in outputs.items():
+            if name.endswith(OF_SAMPLES):
+                digest = _array_digest(array)
+                if not self._samples_file(digest).exists():
+                    _save_arrays(self._samples_file(digest), {"samples": array})
+                array = np.array(digest)
+            kept[name] = array
+        _save_arrays(self.outputs_file(run_id), kept)
 
     def add(
         self,
@@ -145,12 +183,7 @@ class ResultsStore:
             outputs: arrays to keep beside it.
             latent: its weights, name -> tensor, or None.
         """
-
-        def write_outputs(partial: Path) -> None:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, **outputs)
-
-        replaced(self.outputs_file(run_id), write_outputs)
+        self._add_outputs(run_id, outputs)
         if latent is not None:
             save_weights(self.latent_file(run_id), latent)
         kept = {"run": run_id, **{name: parts[name] for name in PARTS}}
@@ -164,6 +197,19 @@ def save_weights(path: Path, state: Mapping[str, Any]) -> None:
 
     contiguous = {name: value.contiguous() for name, value in state.items()}
     replaced(path, lambda partial: save_file(contiguous, partial))
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    replaced(path, write)
+
+
+def _array_digest(array: np.ndarray) -> str:
+    told = f"{array.dtype.str} {array.shape}".encode()
+    return hashlib.sha256(told + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
 def _numbers(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from bnnlib import data, studies
 from bnnlib.files import Damaged, replaced
 from bnnlib.provenance import commit
 from bnnlib.studies import ResultsStore, RunBusy, Study, StudyFailed, execute, run_one, unfinished
+from bnnlib.studies.store import OF_SAMPLES
 from bnnlib.training import Settings, scores
 
 
@@ -224,7 +226,7 @@ def test_the_defaults_that_ids_leave_out_stay_what_they_are():
 
 # their runs are being made; no figure of the book is theirs yet
 UNDER_WAY = (
-    "ideas", "words-tuning", "words", "words-variants", "stability", "wake-word-tuning", "wake-word", "widths",
+    "words-tuning", "words", "words-variants", "stability", "wake-word-tuning", "wake-word",
 )  # fmt: skip
 
 
@@ -235,6 +237,11 @@ def test_every_stored_row_resolves(study):
     assert set(store.finished()) == set(wanted)
     if not wanted:
         return
+    judged_on = set()
+    for run_id in wanted:
+        with np.load(store.outputs_file(run_id)) as file:
+            judged_on |= {str(file[name]) for name in file.files if name.endswith(OF_SAMPLES)}
+    assert judged_on == {path.stem for path in (store.folder / "samples").iterdir()}, "no file that no run needs"
     runs, epochs = store.runs(), store.epochs()
     assert {epochs[name].dtype.kind for name in ("train_loss", "flips", "test_accuracy")} == {"f"}  # to be drawn
     for run_id, run in wanted.items():
@@ -535,6 +542,25 @@ def test_a_study_is_checked_when_it_is_made():
     ):
         with pytest.raises(ValueError, match=message):
             Study(**{"name": "tiny", "question": "?", "runs": (run,), **options})
+
+
+def test_runs_judged_on_the_same_samples_keep_them_once_and_trust_no_others(store, tmp_path):
+    runs = tiny_run(), tiny_run("float")
+    for run in runs:
+        run_one(tiny_study(*runs), run, store, tmp_path)
+    files = sorted((store.folder / "samples").iterdir())
+    assert len(files) == 4  # ids and labels of two splits
+    first, second = (store.outputs(run.id) for run in runs)
+    for name in ("validation_ids", "validation_labels", "test_ids", "test_labels"):
+        np.testing.assert_array_equal(first[name], second[name])
+    one, other = files[:2]
+    other.rename(other.with_suffix(".kept"))
+    shutil.copy(one, other)
+    with pytest.raises(Damaged, match=rf"{other.name} was edited"):
+        store.outputs(runs[0].id)
+    other.unlink()
+    with pytest.raises(Damaged, match=rf"{runs[0].id} was judged on samples that .*{other.name} does not give"):
+        store.outputs(runs[0].id)
 
 
 def test_a_damaged_result_is_noticed_before_anything_runs(store, tmp_path):
