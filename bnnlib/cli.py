@@ -564,15 +564,15 @@ def pack_run(
 
 def _packed(model: str):
     """A packed network of a file, or one that comes with the library."""
-    from bnnlib.packed import trained
     from bnnlib.packed.runtime import PackedModel
+    from bnnlib.packed.trained import names, pretrained
 
     if Path(model).is_file():
         return PackedModel.load(model)
-    if model in trained.names():
-        return trained.pretrained(model)
+    if model in names():
+        return pretrained(model)
     raise FileNotFoundError(
-        f"there is no file {model}; the networks that come with the library are {', '.join(trained.names())}"
+        f"there is no file {model}; the networks that come with the library are {', '.join(names())}"
     )
 
 
