@@ -142,3 +142,51 @@ def test_a_solution_is_hidden_until_it_is_asked_for(browser, site):
     solution.locator("button, summary, .toggle-button").first.click()
     inside.wait_for(state="visible", timeout=5000)
     page.context.close()
+
+
+def test_the_network_in_the_page_runs_from_a_file_without_a_network(browser):
+    """As a reader uses it: every slider, the answers of the packed network, and back to where it began."""
+    import numpy as np
+
+    import bnnlib
+    from bnnlib.data import samples
+    from bnnlib.data.idx import read_idx
+
+    packed = bnnlib.pretrained("fashion-mnist-1-bit")
+    images = read_idx(samples.find("FashionMNIST", "raw/t10k-images-idx3-ubyte.gz"))
+    labels = read_idx(samples.find("FashionMNIST", "raw/t10k-labels-idx1-ubyte.gz"))
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((HTML / "book" / "in-the-page.html").as_uri())
+    part = lambda name: page.locator(f"#bits-demo [data-part={name}]")  # noqa: E731
+    part("scores").wait_for()
+
+    def move(name, value):
+        part(name).evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
+
+    def shown():
+        texts = page.locator("#bits-demo [data-score]").all_inner_texts()
+        return part("answer").inner_text(), [float(text) for text in texts]
+
+    how = packed.about["input"]
+    first = shown()
+    for number in (0, 17, 99):
+        move("number", number)
+        image = images[np.flatnonzero(labels == number % 10)[number // 10]]
+        scores = packed.scores(((image[None].astype(np.float32) - how["mean"]) / how["deviation"]).astype(np.float32))
+        answer, told = shown()
+        assert answer == packed.classes[int(scores.argmax())]
+        assert part("truth").inner_text() == packed.classes[number % 10]
+        np.testing.assert_allclose(told, np.round(scores, 2), atol=0.011)
+    before = shown()
+    for name, value in (("across", 9), ("down", -6), ("noise", 120), ("share", 45)):
+        move(name, value)
+        assert shown() != before, name
+        before = shown()
+    assert "of" in part("turned").inner_text()
+    part("reset").click()
+    assert shown() == first
+    assert errors == []
+    context.close()
