@@ -128,6 +128,12 @@ def test_unknown_kinds_are_named():
         check("layer", None)
 
 
+def _threshold(gamma, beta, mean, deviation, most):
+    signs = np.outer(np.arange(-most, most + 1), gamma) - gamma * mean + beta * deviation >= 0
+    changes = np.diff(signs, axis=0)
+    return np.where(changes.any(0), changes.argmax(0) + 1 - most, most + 1)
+
+
 RIGHT = {
     "dot-product": lambda a, b, n: n - 2 * (a ^ b).bit_count(),
     "packer": lambda x: np.array(
@@ -146,6 +152,7 @@ RIGHT = {
     "pool-bits": lambda bits: np.array(
         [np.bitwise_or.reduce(bits[at : at + 2]) for at in range(0, len(bits), 2)], np.uint64
     ),
+    "threshold": lambda gamma, beta, mean, deviation, most: _threshold(gamma, beta, mean, deviation, most),
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
     "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
     "paired-ratio": lambda ours, theirs: np.median([b / a for a, b in zip(ours, theirs, strict=True)]),
@@ -158,6 +165,12 @@ WRONG = {
     "binaryconnect-step": (lambda w, g, rate: w - rate * g, "the clip holds"),
     "centring": (lambda w: (w - w.mean()).clip(-1, 1), "a filter bank"),
     "pool-bits": (lambda bits: np.concatenate([bits[0:-1:2] | bits[1::2]]), "a last single row stands for itself"),
+    "threshold": (
+        lambda gamma, beta, mean, deviation, most: np.ceil(mean - beta * deviation / np.where(gamma, gamma, 1)).astype(
+            int
+        ),
+        "a tie is +1, from either side",
+    ),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),
     "whole-speedup": (lambda share, factor: factor * (1 - share), "a tenth stays"),
     "paired-ratio": (lambda ours, theirs: np.median(theirs) / np.median(ours), "pair by pair, not median by median"),

@@ -20,7 +20,7 @@ def check(kind: str, subject: Any) -> Checked:
     Args:
         kind: ``"quantizer"`` (the library's contract), ``"training"`` (does it look healthy?), or the task of an
             exercise: ``"binaryconnect-step"``, ``"centring"``, ``"dot-product"``, ``"half-width"``, ``"packer"``,
-            ``"paired-ratio"``, ``"power"``, ``"sign-product"``, ``"whole-speedup"``.
+            ``"paired-ratio"``, ``"power"``, ``"sign-product"``, ``"threshold"``, ``"whole-speedup"``.
         subject: a quantizer or its class (made without arguments), what ``fit`` returned, or the function that an
             exercise asks for.
 

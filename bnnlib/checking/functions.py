@@ -97,6 +97,18 @@ def _best_that_fits(accuracy: np.ndarray, cost: np.ndarray, limit: float) -> int
     return min(fitting)[2] if fitting else -1
 
 
+def _first_changes(
+    gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, deviation: np.ndarray, most: int
+) -> np.ndarray:
+    found = []
+    for channel, scale in enumerate(gamma):
+        norm = [scale * (s - mean[channel]) / deviation[channel] + beta[channel] for s in range(-most, most + 1)]
+        signs = [value >= 0 for value in norm]
+        changes = [at - most for at in range(1, len(signs)) if signs[at] != signs[at - 1]]
+        found.append(changes[0] if changes else most + 1)
+    return np.array(found)
+
+
 def _mel(hz: np.ndarray | float) -> np.ndarray:
     from librosa import hz_to_mel
 
@@ -206,6 +218,36 @@ TASKS: dict[str, Task] = {
             "two words to a row": (_words(4, 128, 3),),
             "a last single row stands for itself": (_words(5, 128, 4),),
             "one row": (_words(1, 64, 5),),
+        },
+    ),
+    "threshold": Task(
+        "(gamma, beta, mean, deviation, most): for each channel the smallest whole number s, -most < s <= most, at "
+        "which the sign of gamma (s - mean) / deviation + beta is another than at s - 1; most + 1 where there is none. "
+        "The sign of 0 is +1",
+        _first_changes,
+        {
+            "rising": (np.array([1.0, 2.0]), np.array([0.5, -3.0]), np.array([2.0, -1.0]), np.array([4.0, 1.0]), 9),
+            "falling, where gamma is negative": (
+                np.array([-1.0, -0.5]),
+                np.array([0.3, 0.0]),
+                np.array([0.0, 3.5]),
+                np.array([2.0, 1.0]),
+                9,
+            ),
+            "a tie is +1, from either side": (
+                np.array([1.0, -1.0]),
+                np.array([0.0, 0.0]),
+                np.array([3.0, 3.0]),
+                np.array([1.0, 1.0]),
+                9,
+            ),
+            "a channel that never changes": (
+                np.array([0.0, 1.0, 1.0]),
+                np.array([-1.0, 50.0, 0.0]),
+                np.zeros(3),
+                np.ones(3),
+                9,
+            ),
         },
     ),
     "half-width": Task(

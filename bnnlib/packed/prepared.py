@@ -4,6 +4,7 @@ A value is an array with channels last, (N, H, W, C): float32, whole sums as int
 bits.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -79,15 +80,31 @@ class Prepared:
         self._values: dict[str, np.ndarray | Bits] = {"input": self.input}
         self._codes = {operation.output for operation in network.operations if isinstance(operation, Sign | Levels)}
         self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
+        self._ends: list[tuple[str, int]] = []  # of each step: what it makes, and the number of calls up to its end
         for step in steps:
             self._add(step)
+            self._ends.append((step.output, len(self._calls)))
         self._scores = self._reals(network.operations[-1].output).reshape(count, -1)
+        self._ends[-1] = (step.output, len(self._calls))
 
     def run(self) -> np.ndarray:
         """The scores, float32, (N, classes), of what ``input`` holds; the next run overwrites them."""
         for call in self._calls:
             call()
         return self._scores
+
+    def times(self, rounds: int) -> dict[str, float]:
+        """The median time of each step in seconds, by what the step makes; what waits for its taker counts there."""
+        spent = np.zeros((rounds, len(self._ends)))
+        for turn in range(rounds):
+            begin = 0
+            for place, (_, end) in enumerate(self._ends):
+                begun = time.perf_counter()
+                for call in self._calls[begin:end]:
+                    call()
+                spent[turn, place] = time.perf_counter() - begun
+                begin = end
+        return dict(zip((name for name, _ in self._ends), np.median(spent, 0).tolist(), strict=True))
 
     def codes(self) -> dict[str, np.ndarray]:
         """The codes that the last run took into its products, by their names, (N, H, W, C)."""

@@ -14,6 +14,7 @@ from bnnlib.layers import HardTanh, QuantizedLayer, Residual, RPReLU
 from bnnlib.packed import PackedModel
 from bnnlib.packed.compile import norm_constants
 from bnnlib.packed.operations import Geometry, Norm, Product, Sign, Weights, fused_multiply_add
+from bnnlib.packed.plan import planned
 from bnnlib.packed.thresholds import Chain, steps
 from bnnlib.quantizers import LSQ, BiRealWeight, DoReFaActivation, NotPackable, RSign, SteSign, StrictSign
 
@@ -302,6 +303,16 @@ def test_one_input_is_the_same_as_a_batch_of_one(packed):
     assert packed.predict(x).shape == (3,)
     np.testing.assert_allclose(packed.predict_proba(x).sum(1), 1, rtol=1e-6)
     np.testing.assert_array_equal(packed.scores(x, threads=2), packed.scores(x))
+
+
+def test_the_time_of_each_step_is_told_and_changes_nothing(packed):
+    x = np.random.default_rng(3).standard_normal((2, *packed.input_shape)).astype(np.float32)
+    before = packed.scores(x)
+    times = packed.times(x, rounds=3)
+    assert list(times) == [step.output for step in planned(packed)]
+    assert all(spent >= 0 for spent in times.values())
+    assert sum(times.values()) > 0
+    np.testing.assert_array_equal(packed.scores(x), before)
 
 
 def test_bad_inputs_are_refused(packed):
