@@ -14,7 +14,7 @@ BATCH = 64
 SEEDS = range(5)
 TUNING_SEED = 100  # kept for tuning
 TUNING_EPOCHS = 5
-RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 # arm -> method, size of the kernels
 ARMS = {
