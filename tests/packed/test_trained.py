@@ -27,7 +27,7 @@ def run_of(packed):
 
 def test_there_are_networks_and_others_are_refused():
     assert "fashion-mnist-1-bit" in names()
-    with pytest.raises(ValueError, match="no pretrained network 'shoes'; there are .*fashion-mnist-1-bit"):
+    with pytest.raises(ValueError, match=r"no pretrained network 'shoes'; there are .*fashion-mnist-1-bit"):
         bnnlib.pretrained("shoes")
 
 

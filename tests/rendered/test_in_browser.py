@@ -164,7 +164,8 @@ def test_the_network_in_the_page_runs_from_a_file_without_a_network(browser):
     part("scores").wait_for()
 
     def move(name, value):
-        part(name).evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
+        script = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
+        part(name).evaluate(script, value)
 
     def shown():
         texts = page.locator("#bits-demo [data-score]").all_inner_texts()
