@@ -152,6 +152,9 @@ RIGHT = {
     "pool-bits": lambda bits: np.array(
         [np.bitwise_or.reduce(bits[at : at + 2]) for at in range(0, len(bits), 2)], np.uint64
     ),
+    "alarm-threshold": lambda scores, positive, alarms: min(
+        t for t in [*scores, np.inf] if 3600 * sum(scores[~positive] >= t) <= alarms * sum(~positive)
+    ),
     "threshold": lambda gamma, beta, mean, deviation, most: _threshold(gamma, beta, mean, deviation, most),
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
     "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
@@ -165,6 +168,10 @@ WRONG = {
     "binaryconnect-step": (lambda w, g, rate: w - rate * g, "the clip holds"),
     "centring": (lambda w: (w - w.mean()).clip(-1, 1), "a filter bank"),
     "pool-bits": (lambda bits: np.concatenate([bits[0:-1:2] | bits[1::2]]), "a last single row stands for itself"),
+    "alarm-threshold": (
+        lambda scores, positive, alarms: np.quantile(scores[~positive], 1 - alarms / 3600),
+        "none is allowed",
+    ),
     "threshold": (
         lambda gamma, beta, mean, deviation, most: np.ceil(mean - beta * deviation / np.where(gamma, gamma, 1)).astype(
             int

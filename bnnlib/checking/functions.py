@@ -250,6 +250,25 @@ TASKS: dict[str, Task] = {
             ),
         },
     ),
+    "alarm-threshold": Task(
+        "(scores, positive, alarms): the lowest score of any clip, or infinity, at which at most so many false alarms "
+        "come in 3,600 clips that are not positive; a clip is answered if its score is at or above the threshold",
+        report.alarm_threshold,
+        {
+            "none is allowed": (np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, True, False, True]), 0.0),
+            "half of the others may answer": (
+                np.array([1.0, 2.0, 3.0, 4.0]),
+                np.array([False, True, False, True]),
+                1800.0,
+            ),
+            "equal scores answer together": (
+                np.array([2.0, 2.0, 2.0, 1.0]),
+                np.array([True, False, False, False]),
+                1200.0,
+            ),
+            "no score is high enough": (np.array([1.0, 5.0]), np.array([True, False]), 0.0),
+        },
+    ),
     "half-width": Task(
         "(values): half the width of Student's 95 % interval for the mean",
         report.half_width,
