@@ -1,4 +1,4 @@
-"""What one bit costs: the compact network on Fashion-MNIST with 32, 8, 2 and 1 bits, everything else the same.
+"""What one bit costs: the compact network on Fashion-MNIST with 32, 8, 2 and 1 bits, each by a method for that width.
 
 First and last layers have 8 bits where the method would keep them real, so that every network with codes becomes bits
 exactly. Float's runs are those of the study `ideas`, which are the same trainings.

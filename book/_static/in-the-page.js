@@ -90,7 +90,7 @@
         for (const name of ["number", "across", "down", "noise", "share"]) {
             find(`${name}-value`).textContent = find(name).value;
         }
-        find("turned").textContent = `${current.turned.toLocaleString("en")} of ${current.all.toLocaleString("en")} binary weights turned over`;
+        find("turned").textContent = `${current.turned.toLocaleString("en")} of ${current.all.toLocaleString("en")} binary weights flipped`;
         const least = Math.min(...scores), most = Math.max(...scores);
         find("scores").querySelectorAll("tr[data-class]").forEach((row, at) => {
             row.querySelector("[data-sum]").textContent = sums ? sums[at] : "";
