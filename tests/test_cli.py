@@ -316,6 +316,11 @@ def test_a_kept_run_is_packed_and_says_what_it_sees(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     assert "no image that can be read" in bnnlib("predict", str(net), str(tmp_path / "text.png")).stderr
     assert "damaged" in bnnlib("predict", str(tmp_path / "text.png"), str(tmp_path / "trousers.png")).stderr
+    by_name = bnnlib("predict", "fashion-mnist-1-bit", str(tmp_path / "trousers.png"), "--top", "1")
+    assert "Trouser" in by_name.stdout
+    unknown = bnnlib("predict", "shoes", str(tmp_path / "trousers.png"))
+    assert unknown.returncode
+    assert "there is no file shoes; the networks that come with the library are fashion-mnist-1-bit" in unknown.stderr
 
 
 def packed_of_a_run(run_id):
