@@ -22,12 +22,11 @@ from bnnlib.data.features import FULL_SCALE, LENGTH, MFCC, RATE
 from bnnlib.data.speech import NOISE_PARTS, number
 from bnnlib.data.speech_commands import Clip, Corpus, open_corpus
 from bnnlib.files import replaced
-from bnnlib.studies.wake_word import METHODS
+from bnnlib.studies.wake_word import FOLDED, METHODS
 
 STEP = RATE // 10  # samples from one window to the next
 LONGEST_PAUSE = RATE
 NOISE_GAIN = 0.1
-ARMS = ("binary, 3x3", "float, 3x3")
 AT_ONCE = 500  # windows
 WORD = "happy"
 
@@ -77,13 +76,12 @@ def main() -> None:
     order = [clips[at] for at in np.random.default_rng(1).permutation(len(clips))]
     sound, starts = stream(corpus, order)
     arrays = {"starts": starts / RATE, "word": np.array([clip.word == WORD for clip in order])}
-    for arm in ARMS:
-        run = next(run for run in METHODS.runs if run.arm == arm and run.settings.seed == 0)
-        model = run.build_model()
-        model.load_state_dict(load_file(studies.store_of(METHODS, None).latent_file(run.id)))
-        train = data.load(run.dataset, run.profile, **run.data_options).train
-        packed = bnnlib.pack(model.eval(), model.input_shape)
-        arrays[f"scores/{arm}"] = scores_along(sound, packed, train.mean, train.deviation).astype(np.float16)
+    run = next(run for run in METHODS.runs if run.arm == FOLDED and run.settings.seed == 0)
+    model = run.build_model()
+    model.load_state_dict(load_file(studies.store_of(METHODS, None).latent_file(run.id)))
+    train = data.load(run.dataset, run.profile, **run.data_options).train
+    packed = bnnlib.pack(model.eval(), model.input_shape)
+    arrays["scores"] = scores_along(sound, packed, train.mean, train.deviation).astype(np.float16)
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     replaced(folder / "stream.npz", partial(Path.write_bytes, data=content.getvalue()))
