@@ -15,7 +15,7 @@ BATCH = 64
 AUGMENT = "shift-noise"  # in a pilot on validation, masks on top took more from a binary network than they gave float
 TUNING_SEED = 100  # kept for tuning
 TUNING_EPOCHS = 10
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 COMMON_BLOCK = ("layer", "pool", "norm")
 
 WEIGHTS_ONLY = ("binaryconnect-deterministic", "bwn-naive", "bwn-allenai", "bwn-operator", "lsq-w2a32")
