@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import bnnlib
 from bnnlib import data, studies
-from bnnlib.data.features import FULL_SCALE, LENGTH, MFCC, RATE
+from bnnlib.data.features import FULL_SCALE, LENGTH, MFCC, RATE, fitted
 from bnnlib.data.speech import NOISE_PARTS, number
 from bnnlib.data.speech_commands import Clip, Corpus, open_corpus
 from bnnlib.files import replaced
@@ -31,14 +31,10 @@ AT_ONCE = 500  # windows
 WORD = "happy"
 
 
-def fitted(sound: np.ndarray) -> np.ndarray:
-    return np.pad(sound[:LENGTH], (0, max(0, LENGTH - len(sound)))).astype(np.float32) / FULL_SCALE
-
-
 def stream(corpus: Corpus, clips: list[Clip]) -> tuple[np.ndarray, np.ndarray]:
     """The sound, full scale 1, and where each of the clips begins, in samples."""
     rng = np.random.default_rng(0)
-    sounds = {path: fitted(sound) for path, sound in corpus.read([clip.path for clip in clips])}
+    sounds = {path: fitted(sound) / FULL_SCALE for path, sound in corpus.read([clip.path for clip in clips])}
     pauses = rng.integers(0, LONGEST_PAUSE + 1, len(clips))
     starts = np.cumsum(pauses + LENGTH) - LENGTH
     sound = np.zeros(starts[-1] + 2 * LENGTH, np.float32)
