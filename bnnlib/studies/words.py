@@ -29,16 +29,29 @@ ARMS: dict[str, tuple[str, dict]] = {
 }
 SEEDS = {arm: range(5 if arm in ("float", *WEIGHTS_ONLY, *ACTIVATIONS_TOO) else 3) for arm in ARMS}
 
+SEPARABLE = "float, separable network"  # the kind that small devices run today, for comparison
+
 # The rate with the best validation accuracy; a test compares them with the stored tuning.
-TUNED = dict.fromkeys(ARMS, 3e-3)
+TUNED = dict.fromkeys((*ARMS, SEPARABLE), 1e-2) | {
+    "float": 3e-2, "binaryconnect-deterministic": 3e-3, "bwn-naive": 3e-3, "lsq-w2a32": 3e-3,
+    "xnor-naive": 3e-3, "lsq-w2a2": 3e-3,
+}  # fmt: skip
 
 
-def _run(name: str, arm: str, settings: Settings, *, start: Run | None = None, teacher: Run | None = None) -> Run:
-    method, changes = ARMS[arm]
+def _run(
+    name: str,
+    arm: str,
+    settings: Settings,
+    *,
+    first_last: str = "real",
+    start: Run | None = None,
+    teacher: Run | None = None,
+) -> Run:
+    method, changes = ARMS.get(arm, ("float", {}))
     return Run(
-        name, method, "command-cnn", "SpeechCommands", settings,
+        name, method, "separable-cnn" if arm == SEPARABLE else "command-cnn", "SpeechCommands", settings,
         data_options={"augment": AUGMENT}, method_options={"loss": "cross_entropy", **changes},
-        start=start, teacher=teacher,
+        model_options={"first_last": first_last}, start=start, teacher=teacher,
     )  # fmt: skip
 
 
@@ -56,7 +69,7 @@ TUNING = Study(
             Settings(epochs=TUNING_EPOCHS, batch_size=BATCH, learning_rate=rate, select="last", seed=TUNING_SEED),
         )
         for rate in RATES
-        for arm in ARMS
+        for arm in (*ARMS, SEPARABLE)
     ),
     test=False,
 )
@@ -66,11 +79,14 @@ METHODS = Study(
     question="What do few bits cost on ten spoken words?",
     runs=tuple(_run(arm, arm, _tuned(arm, seed)) for seed in range(5) for arm in ARMS if seed in SEEDS[arm]),
     scores=frozenset({"float", "binaryconnect-deterministic", "xnor-operator", "lsq-w2a2"}),
+    checkpoints=frozenset({"float", "xnor-operator", "lsq-w2a2"}),
 )
 
-# What a trained float network can do for few bits: give its weights to begin with, or its scores to learn from. And
-# two steps of training: real weights under binary activations, then the signs of these. Rates are those of METHODS.
+# What a trained float network can do for few bits: give its weights to begin with, or its scores to learn from. Two
+# steps of training: real weights under binary activations, then the signs of these. First and last layers of 8 bits,
+# by which a network becomes bits exactly. And another network in float. Rates are those of METHODS.
 VARIED = ("xnor-operator", "lsq-w2a2", "bi-real")
+EXACT = ("bnn", "lsq-w2a2")
 SHARE = 0.5  # of the loss that compares with the teacher
 
 
@@ -83,13 +99,16 @@ def _variants(seed: int) -> list[Run]:
         runs.append(_run(f"{arm}, float teacher", arm, replace(settings, distillation=SHARE), teacher=taught))
     first = _run("bi-real, real weights", "bi-real", _tuned("bi-real", seed))
     first = replace(first, method_options={**first.method_options, "weights": "real"})
-    return [*runs, first, _run("bi-real, two steps", "bi-real", _tuned("bi-real", seed), start=first)]
+    runs += [first, _run("bi-real, two steps", "bi-real", _tuned("bi-real", seed), start=first)]
+    runs += [_run(f"{arm}, 8-bit ends", arm, _tuned(arm, seed), first_last="int8") for arm in EXACT]
+    return [*runs, _run(SEPARABLE, SEPARABLE, _tuned(SEPARABLE, seed))]
 
 
 VARIANTS = Study(
     name="words-variants",
-    question="What do a float network's weights or scores, or two steps of training, add to few bits?",
+    question="What do float weights or scores to begin with, two steps, 8-bit ends or another network change?",
     runs=tuple(run for seed in range(3) for run in _variants(seed)),
+    checkpoints=frozenset(f"{arm}, 8-bit ends" for arm in EXACT),
 )
 
 SPLIT_SIZE = 5_000  # training clips, the same for both
