@@ -277,7 +277,7 @@ def study_show(name: StudyName, results: Results = None) -> None:
 
 @bench_app.command("steps")
 def bench_steps(
-    model: Annotated[str, typer.Option(help="compact-cnn, mlp or wake-word.")] = "compact-cnn",
+    model: Annotated[str, typer.Option(help="compact-cnn, command-cnn, mlp or wake-word.")] = "compact-cnn",
     precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,

@@ -34,7 +34,7 @@ SEPARABLE = "float, separable network"  # the kind that small devices run today,
 # The rate with the best validation accuracy; a test compares them with the stored tuning.
 TUNED = dict.fromkeys((*ARMS, SEPARABLE), 1e-2) | {
     "float": 3e-2, "binaryconnect-deterministic": 3e-3, "bwn-naive": 3e-3, "lsq-w2a32": 3e-3,
-    "xnor-naive": 3e-3, "lsq-w2a2": 3e-3,
+    "xnor-naive": 3e-3, "lsq-w2a2": 3e-3, "ie-net, common block": 3e-2,
 }  # fmt: skip
 
 
