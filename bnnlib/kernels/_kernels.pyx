@@ -23,8 +23,7 @@ cdef extern from "bits.h":
         uint64_t (*read)(const uint64_t *x, size_t n) nogil
         void (*pointwise)(const float *x, const int32_t *sums, size_t count, size_t period, const bits_pointwise *steps,
                           size_t step_count, float *out) nogil
-        void (*combine)(const int32_t *sums, const int32_t *codes, size_t planes, size_t weight_planes, size_t pixels,
-                        size_t outputs, int32_t of_weights, int32_t stride, const int32_t *alone, int32_t *out) nogil
+        void (*to_bytes)(const float *x, size_t n, float low, uint8_t *out) nogil
         void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out) nogil
     ctypedef struct bits_thresholds:
         const int32_t *thresholds
@@ -56,6 +55,12 @@ cdef extern from "bits.h":
     ctypedef struct bits_reals_compare:
         const float *thresholds
         const uint32_t *flips
+    ctypedef struct bits_results:
+        const int32_t *base
+        size_t steps
+        const int32_t *thresholds
+        const uint32_t *flips
+        int signs
     size_t bits_available(const bits_kernels **found)
     size_t BITS_PANEL
     size_t bits_words(size_t columns) nogil
@@ -76,11 +81,15 @@ cdef extern from "bits.h":
     int bits_convolve_reals(const bits_kernels *kernels, const bits_window *w, const float *x, float pad_value,
                             size_t filters, const void *panels, int codes, const bits_reals_compare *compare, void *out,
                             int threads) nogil
+    int bits_convolve_bytes(const bits_kernels *kernels, const bits_window *w, const uint8_t *x, uint8_t pad_value,
+                            size_t filters, const int8_t *panels, const bits_results *results, void *out,
+                            int threads) nogil
+    void bits_max_pool_bytes(const bits_window *w, const uint8_t *x, uint8_t steps, const uint8_t *inverted,
+                             uint8_t *out) nogil
     void bits_max_pool(const bits_kernels *kernels, const bits_window *w, const float *x, float *out) nogil
     void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inverted, uint64_t *out) nogil
-    int bits_sum_windows(const bits_window *w, const uint64_t *x, size_t channels, int pad_value, int32_t *out) nogil
-    void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, size_t steps,
-                      const int32_t *thresholds, const uint32_t *flips, uint64_t *out) nogil
+    void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs,
+                      const bits_results *results, void *out) nogil
     void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out) nogil
     void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out) nogil
     void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out) nogil
@@ -688,84 +697,165 @@ cdef class OrPool:
                          &self.out[0, 0, 0, 0])
 
 
-cdef class SignSums:
-    """Of the signs under each window of packed maps (N, H, W, words) of `channels` channels: int32 (N, OH, OW, 1)."""
-    cdef bits_window w
-    cdef size_t channels
-    cdef int pad_value
-    cdef const uint64_t[:, :, :, ::1] x
-    cdef int32_t[:, :, :, ::1] out
+cdef class Results:
+    """What becomes of sums: thresholds (steps, padded outputs) and flips in the layout of panels, or None for the sums
+    themselves; `signs`: as bits."""
+    cdef bits_results as_c
+    cdef const int32_t[::1] base
+    cdef const int32_t[:, ::1] thresholds
+    cdef const uint32_t[::1] flips
 
-    def __init__(self, const uint64_t[:, :, :, ::1] x not None, size_t channels, tuple window not None, int pad_value,
-                 int32_t[:, :, :, ::1] out not None):
+    def __init__(self, size_t outputs, const int32_t[::1] base, const int32_t[:, ::1] thresholds,
+                 const uint32_t[::1] flips, bint signs):
+        cdef double padded = <double>bits_panels(outputs) * BITS_PANEL
+        if outputs == 0:
+            raise ValueError("results of no outputs")
+        if base is not None:
+            expect("bases", base.shape[0], padded)
+            self.as_c.base = &base[0]
+        if (thresholds is None) != (flips is None):
+            raise ValueError("thresholds need flips, and flips thresholds")
+        if thresholds is not None:
+            expect("thresholds", thresholds.shape[1], padded)
+            expect("flips", flips.shape[0], bits_panels(outputs))
+            if signs:
+                expect("steps", thresholds.shape[0], 1)
+            if not 1 <= thresholds.shape[0] <= 255:
+                raise ValueError(f"codes in a byte have 1 to 255 steps, received {thresholds.shape[0]}")
+            self.as_c.steps, self.as_c.thresholds, self.as_c.flips = thresholds.shape[0], &thresholds[0, 0], &flips[0]
+        self.as_c.signs = signs
+        self.base, self.thresholds, self.flips = base, thresholds, flips
+
+
+cdef class ByteConvolution:
+    """Of maps of bytes (N, H, W, C) with int8 weights in panels: as the results say int32 or uint8 (N, OH, OW, O), or packed
+    bits."""
+    cdef bits_window w
+    cdef Results results
+    cdef void *to
+    cdef size_t filters
+    cdef uint8_t pad_value
+    cdef int threads
+    cdef const uint8_t[:, :, :, ::1] x
+    cdef const int8_t[::1] panels
+    cdef int32_t[:, :, :, ::1] sums
+    cdef uint8_t[:, :, :, ::1] codes
+    cdef uint64_t[:, :, :, ::1] bits
+
+    def __init__(self, const uint8_t[:, :, :, ::1] x not None, tuple window not None, size_t filters,
+                 const int8_t[::1] panels not None, uint8_t pad_value, Results results not None, out not None, int threads):
+        cdef double run, runs
         window_of(&self.w, tuple(x.shape)[:4], window)
-        expect("words of a pixel of x", x.shape[3], bits_words(channels))
-        expect_map(&self.w, out.shape, 1)
-        if x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0 or channels == 0 or out.shape[1] == 0 or out.shape[2] == 0:
-            raise ValueError("sums of nothing")
-        self.x, self.channels, self.pad_value, self.out = x, channels, pad_value, out
+        joined = self.w.dilation[1] == 1
+        run = <double>self.w.channels * (self.w.kernel[1] if joined else 1)
+        runs = <double>self.w.kernel[0] * (1 if joined else self.w.kernel[1])
+        run += (4 - run % 4) % 4
+        expect("weights in panels", panels.shape[0], run * runs * bits_panels(filters) * BITS_PANEL)
+        if results.base is None:
+            raise ValueError("the results need a base")
+        expect("bases", results.base.shape[0], bits_panels(filters) * BITS_PANEL)
+        if results.as_c.steps == 0:
+            self.sums = out
+            expect_map(&self.w, self.sums.shape, filters)
+        elif results.as_c.signs:
+            self.bits = out
+            expect_map(&self.w, self.bits.shape, bits_words(filters))
+        else:
+            self.codes = out
+            expect_map(&self.w, self.codes.shape, filters)
+        if panels.shape[0] == 0 or x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0:
+            raise ValueError(f"a convolution of nothing: x of shape {tuple(x.shape)[:4]}, {filters} filters")
+        if results.as_c.steps == 0:
+            self.to = &self.sums[0, 0, 0, 0]
+        elif results.as_c.signs:
+            self.to = &self.bits[0, 0, 0, 0]
+        else:
+            self.to = &self.codes[0, 0, 0, 0]
+        self.x, self.panels, self.filters, self.pad_value = x, panels, filters, pad_value
+        self.results, self.threads = results, threads
 
     def __call__(self):
         cdef int failed
         with nogil:
-            failed = bits_sum_windows(&self.w, &self.x[0, 0, 0, 0], self.channels, self.pad_value, &self.out[0, 0, 0, 0])
+            failed = bits_convolve_bytes(chosen, &self.w, &self.x[0, 0, 0, 0], self.pad_value, self.filters, &self.panels[0],
+                                         &self.results.as_c, self.to, self.threads)
         if failed:
-            raise MemoryError(f"no memory for the sums of {tuple(self.x.shape)[1:3]} pixels")
+            raise MemoryError(f"no memory for the padded maps {tuple(self.x.shape)[:4]}")
+
+
+cdef class BytePool:
+    """Of maps of bytes (N, H, W, C): the largest of each window; where `inverted`, (C,) or None, is not 0, `steps` less it."""
+    cdef bits_window w
+    cdef uint8_t steps
+    cdef bint inverts
+    cdef const uint8_t[:, :, :, ::1] x
+    cdef const uint8_t[::1] inverted
+    cdef uint8_t[:, :, :, ::1] out
+
+    def __init__(self, const uint8_t[:, :, :, ::1] x not None, tuple window not None, uint8_t steps,
+                 const uint8_t[::1] inverted, uint8_t[:, :, :, ::1] out not None):
+        window_of(&self.w, tuple(x.shape)[:4], window)
+        expect_map(&self.w, out.shape, self.w.channels)
+        expect_windows(&self.w)
+        if inverted is not None:
+            expect("channels to invert", inverted.shape[0], self.w.channels)
+        if out.shape[0] == 0 or out.shape[1] == 0 or out.shape[2] == 0 or out.shape[3] == 0:
+            raise ValueError("a pool of nothing")
+        self.inverts = inverted is not None
+        self.steps, self.x, self.inverted, self.out = steps, x, inverted, out
+
+    def __call__(self):
+        with nogil:
+            bits_max_pool_bytes(&self.w, &self.x[0, 0, 0, 0], self.steps, &self.inverted[0] if self.inverts else NULL,
+                                &self.out[0, 0, 0, 0])
+
+
+cdef class ToBytes:
+    """x - low of whole numbers in float32, as bytes."""
+    cdef float low
+    cdef const float[::1] x
+    cdef uint8_t[::1] out
+
+    def __init__(self, const float[::1] x not None, float low, uint8_t[::1] out not None):
+        expect("values of out", out.shape[0], x.shape[0])
+        if x.shape[0] == 0:
+            raise ValueError("no values")
+        self.x, self.low, self.out = x, low, out
+
+    def __call__(self):
+        with nogil:
+            chosen.to_bytes(&self.x[0], self.x.shape[0], self.low, &self.out[0])
 
 
 cdef class Comparison:
-    """int32 sums (pixels, outputs) to packed bits (steps, pixels, words); thresholds (steps, padded outputs) and flips in the
-    layout of panels."""
+    """int32 sums (pixels, outputs) to codes, uint8 (pixels, outputs), or to packed bits (pixels, words)."""
+    cdef Results results
+    cdef void *to
     cdef const int32_t[:, ::1] sums
-    cdef const int32_t[:, ::1] thresholds
-    cdef const uint32_t[::1] flips
-    cdef uint64_t[:, :, ::1] out
+    cdef uint8_t[:, ::1] codes
+    cdef uint64_t[:, ::1] bits
 
-    def __init__(self, const int32_t[:, ::1] sums not None, const int32_t[:, ::1] thresholds not None,
-                 const uint32_t[::1] flips not None, uint64_t[:, :, ::1] out not None):
+    def __init__(self, const int32_t[:, ::1] sums not None, Results results not None, out not None):
         cdef size_t outputs = sums.shape[1]
-        expect("steps of out", out.shape[0], thresholds.shape[0])
-        expect("pixels of out", out.shape[1], sums.shape[0])
-        expect("words of a pixel of out", out.shape[2], bits_words(outputs))
-        expect("thresholds", thresholds.shape[1], bits_panels(outputs) * BITS_PANEL)
-        expect("flips", flips.shape[0], bits_panels(outputs))
-        if sums.shape[0] == 0 or outputs == 0 or thresholds.shape[0] == 0:
+        if results.thresholds is None:
+            raise ValueError("a comparison needs thresholds")
+        expect("thresholds", results.thresholds.shape[1], bits_panels(outputs) * BITS_PANEL)
+        if results.as_c.signs:
+            self.bits = out
+            expect("pixels of out", self.bits.shape[0], sums.shape[0])
+            expect("words of a pixel of out", self.bits.shape[1], bits_words(outputs))
+        else:
+            self.codes = out
+            expect("pixels of out", self.codes.shape[0], sums.shape[0])
+            expect("codes of a pixel of out", self.codes.shape[1], outputs)
+        if sums.shape[0] == 0 or outputs == 0:
             raise ValueError("a comparison of nothing")
-        self.sums, self.thresholds, self.flips, self.out = sums, thresholds, flips, out
+        self.to = <void *>&self.bits[0, 0] if results.as_c.signs else <void *>&self.codes[0, 0]
+        self.sums, self.results = sums, results
 
     def __call__(self):
         with nogil:
-            bits_compare(chosen, &self.sums[0, 0], self.sums.shape[0], self.sums.shape[1], self.thresholds.shape[0],
-                         &self.thresholds[0, 0], &self.flips[0], &self.out[0, 0, 0])
-
-
-cdef class Combination:
-    """Sums of products of sign planes, int32 (planes, pixels, weight planes * outputs), to those of the codes, int32 (pixels,
-    outputs): see `combine` in bits.h."""
-    cdef size_t weight_planes
-    cdef int32_t of_weights, stride
-    cdef const int32_t[:, :, ::1] sums
-    cdef const int32_t[:, ::1] codes
-    cdef const int32_t[::1] alone
-    cdef int32_t[:, ::1] out
-
-    def __init__(self, const int32_t[:, :, ::1] sums not None, const int32_t[:, ::1] codes not None, size_t weight_planes,
-                 int32_t of_weights, int32_t stride, const int32_t[::1] alone not None, int32_t[:, ::1] out not None):
-        expect("pixels of the sums", sums.shape[1], out.shape[0])
-        expect("sums of a pixel", sums.shape[2], <double>weight_planes * out.shape[1])
-        expect("planes of the codes", codes.shape[0], sums.shape[0])
-        expect("pixels of the codes", codes.shape[1], out.shape[0])
-        expect("sums of the weights alone", alone.shape[0], out.shape[1])
-        if not 1 <= sums.shape[0] <= 8 or not 1 <= weight_planes <= 8 or out.shape[0] == 0 or out.shape[1] == 0:
-            raise ValueError(f"{sums.shape[0]} planes times {weight_planes} planes, {tuple(out.shape)[:2]} sums")
-        self.sums, self.codes, self.weight_planes, self.of_weights = sums, codes, weight_planes, of_weights
-        self.stride, self.alone, self.out = stride, alone, out
-
-    def __call__(self):
-        with nogil:
-            chosen.combine(&self.sums[0, 0, 0], &self.codes[0, 0], self.sums.shape[0], self.weight_planes,
-                           self.out.shape[0], self.out.shape[1], self.of_weights, self.stride, &self.alone[0],
-                           &self.out[0, 0])
+            bits_compare(chosen, &self.sums[0, 0], self.sums.shape[0], self.sums.shape[1], &self.results.as_c, self.to)
 
 
 # Baselines for bnnlib.bench.

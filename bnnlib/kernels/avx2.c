@@ -102,6 +102,34 @@ static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
 #include "reals.h"
 #include "pointwise.h"
 
+/* Bytes in 16 bits, see bytes.h: two sums for each output, of two products each. */
+#define OUTPUTS_B 4
+#define ROWS_B 1
+
+typedef __m256i weights_b, four_b, sums_b;
+
+static inline weights_b load_weights_b(const int8_t *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)); }
+static inline four_b broadcast_b(uint32_t v)
+{
+    return _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128((int)v)));
+}
+static inline sums_b no_sums_b(void) { return _mm256_setzero_si256(); }
+static inline sums_b sums_from(const int32_t *p)
+{
+    return _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)p)); /* into the first sum of each output */
+}
+static inline sums_b add_b(sums_b x, sums_b y) { return _mm256_add_epi32(x, y); }
+static inline sums_b dot_b(sums_b sums, four_b four, weights_b w)
+{
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(four, w));
+}
+static inline void store_b(int32_t *to, sums_b sums)
+{
+    _mm_store_si128((__m128i *)to, _mm_hadd_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)));
+}
+
+#include "bytes.h"
+
 static inline uint64_t word_f32(const float *x, size_t *nans)
 {
     uint64_t word = 0, undefined = 0;
@@ -147,4 +175,5 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_avx2 = {"avx2", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, strip_i8, strip_reals, strip_codes, pointwise, larger, compared, combine, loops};
+                                    strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded, pointwise, larger, compared,
+                                    to_bytes, loops};

@@ -125,3 +125,70 @@ static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
 
 #include "pointwise.h"
 #include "reals.h"
+
+/* Bytes, see bytes.h. */
+#ifdef __AVX512VNNI__
+#define OUTPUTS_B 16
+#define ROWS_B 14
+
+typedef __m512i weights_b, four_b, sums_b;
+
+static inline weights_b load_weights_b(const int8_t *p) { return _mm512_loadu_si512(p); }
+static inline four_b broadcast_b(uint32_t v) { return _mm512_set1_epi32((int)v); }
+static inline sums_b dot_b(sums_b sums, four_b four, weights_b w) { return _mm512_dpbusd_epi32(sums, four, w); }
+static inline sums_b sums_from(const int32_t *p) { return _mm512_loadu_si512(p); }
+static inline void store_b(int32_t *to, sums_b sums) { _mm512_store_si512(to, sums); }
+#else /* in 16 bits: two sums for each output, of two products each */
+#define OUTPUTS_B 8
+#define ROWS_B 4
+
+typedef __m512i weights_b, four_b, sums_b;
+
+static inline weights_b load_weights_b(const int8_t *p)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline four_b broadcast_b(uint32_t v)
+{
+    return _mm512_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128((int)v)));
+}
+static inline sums_b dot_b(sums_b sums, four_b four, weights_b w)
+{
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(four, w));
+}
+static inline sums_b sums_from(const int32_t *p)
+{
+    return _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)p)); /* into the first sum of each output */
+}
+static inline void store_b(int32_t *to, sums_b sums)
+{
+    const __m512i swapped = _mm512_shuffle_epi32(sums, _MM_PERM_CDAB);
+    _mm256_store_si256((__m256i *)to, _mm512_cvtepi64_epi32(_mm512_add_epi32(sums, swapped)));
+}
+#endif
+static inline sums_b no_sums_b(void) { return _mm512_setzero_si512(); }
+static inline sums_b add_b(sums_b x, sums_b y) { return _mm512_add_epi32(x, y); }
+
+#define CODED
+static inline void coded(const int32_t *values, size_t width, const int32_t *thresholds, size_t steps, size_t step,
+                         const int32_t *turned, uint8_t *out)
+{
+    const __m512i one = _mm512_set1_epi32(1), all = _mm512_set1_epi32((int)steps + 1);
+    for (size_t v = 0; v < VECTORS && 16 * v < width; v++) {
+        const __m512i value = _mm512_loadu_si512(values + 16 * v), down = _mm512_loadu_si512(turned + 16 * v);
+        __m512i code = _mm512_setzero_si512();
+        for (size_t s = 0; s < steps; s++) {
+            const __m512i threshold = _mm512_loadu_si512(thresholds + s * step + 16 * v);
+            code = _mm512_mask_add_epi32(code, _mm512_cmpge_epi32_mask(value, threshold), code, one);
+        }
+        code = _mm512_add_epi32(_mm512_xor_si512(code, down), _mm512_and_si512(down, all)); /* ~code is -code - 1 */
+        const size_t left = width - 16 * v;
+        const __m128i bytes = _mm512_cvtepi32_epi8(code);
+        if (left >= 16)
+            _mm_storeu_si128((__m128i *)(out + 16 * v), bytes);
+        else
+            _mm_mask_storeu_epi8(out + 16 * v, (__mmask16)((1u << left) - 1), bytes);
+    }
+}
+
+#include "bytes.h"

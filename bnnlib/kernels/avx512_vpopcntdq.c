@@ -1,4 +1,4 @@
-/* x86-64 with AVX-512 VPOPCNTDQ (Ice Lake, Zen 4 and later): xor, popcount and add, sixteen outputs at a time.
+/* x86-64 with AVX-512 VPOPCNTDQ and VNNI (Ice Lake, Zen 4 and later): xor, popcount and add, sixteen outputs at a time.
  *
  * A tile is eight rows by two vectors. The left vector is counted directly: two xors, popcounts and additions for each word
  * of K. The right one goes through a carry-save adder, which needs one popcount for each word: three ternary operations,
@@ -108,5 +108,5 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
 #include "strip.h"
 
 const bits_kernels bits_avx512_vpopcntdq = {"avx512-vpopcntdq", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32,
-                                            read_words, strip, strip_i8, strip_reals, strip_codes, pointwise, larger,
-                                            compared, combine, loops};
+                                            read_words, strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded,
+                                            pointwise, larger, compared, to_bytes, loops};

@@ -13,7 +13,7 @@ size_t bits_available(const bits_kernels *found[8])
         found[count++] = &bits_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
         found[count++] = &bits_avx512;
-        if (__builtin_cpu_supports("avx512vpopcntdq"))
+        if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni"))
             found[count++] = &bits_avx512_vpopcntdq;
     }
 #elif defined(__aarch64__)

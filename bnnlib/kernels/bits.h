@@ -5,13 +5,13 @@
  *
  * The files, from the top down:
  *   matmul.c, convolution.c, planes.c,  blocking, the same for every processor; parallel.c divides it among threads
- *   int8.c, reals.c
+ *   int8.c, maps.c
  *   bits_kernels (below)                what an instruction set provides: packing, and the product of many rows with one
  *                                       panel (strip)
  *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set
  *   strip.h, carry_save.h, epilogue.h,  what those files share
  *   packing.h, loops.h, int8.h,
- *   reals.h, pointwise.h
+ *   reals.h, bytes.h, pointwise.h
  *   reference.c                         the same functions by their definitions, which all others equal
  *
  * All strips read weights in panels: BITS_PANEL rows of a packed matrix side by side, with the 32-bit halves of their words
@@ -90,6 +90,31 @@ typedef struct {
     size_t bits_stride; /* halves of words */
 } bits_reals_epilogue;
 
+/* Rows of bytes, as bits_rows has rows of words; `length` is a multiple of four, so that a piece may reach past its last value,
+ * into what meets weights of 0. */
+typedef struct {
+    const uint8_t *first;
+    size_t stride, runs, length;
+    const size_t *offsets;
+} bits_bytes;
+
+/* The epilogue of a strip of bytes: stores the sums as int32; or as a bit for each, (sum >= threshold) xor flip; or as a byte for
+ * each, the number of thresholds that it reaches (or, where `turned` is -1, of those that it does not). */
+typedef struct {
+    const int32_t *base; /* BITS_PANEL values, added to the sums */
+    size_t width;        /* outputs that exist: 1 .. BITS_PANEL */
+    int32_t *out;        /* row r is stored at out + r * stride */
+    size_t stride;
+    const int32_t *thresholds; /* BITS_PANEL values for each step, `step` values apart */
+    size_t steps, step;
+    uint32_t flips;        /* for bits */
+    bits_half *bits;       /* if not NULL */
+    size_t bits_stride;    /* halves of words */
+    const int32_t *turned; /* for codes: BITS_PANEL values, 0 or -1 */
+    uint8_t *codes;        /* if not NULL */
+    size_t codes_stride;
+} bits_bytes_epilogue;
+
 /* One step from value to value. a and b hold a number for each value of a period, after which they begin again. */
 typedef struct {
     enum {
@@ -135,6 +160,13 @@ typedef struct {
     void (*strip_reals)(const bits_reals *a, size_t m, const float *panel, const bits_reals_epilogue *epilogue);
     void (*strip_codes)(const bits_reals *a, size_t m, const int8_t *panel, const bits_reals_epilogue *epilogue);
 
+    /* The product of m rows of bytes with one panel of int8 weights: for each four values of a row, four for each output. */
+    void (*strip_bytes)(const bits_bytes *a, size_t m, const int8_t *panel, const bits_bytes_epilogue *epilogue);
+
+    /* For BITS_PANEL values the number of thresholds that they reach, see bits_bytes_epilogue; the first `width` are stored. */
+    void (*coded)(const int32_t *values, size_t width, const int32_t *thresholds, size_t steps, size_t step,
+                  const int32_t *turned, uint8_t *out);
+
     /* `count` values, from x or, if that is NULL, from sums, through all steps. */
     void (*pointwise)(const float *x, const int32_t *sums, size_t count, size_t period, const bits_pointwise *steps,
                       size_t step_count, float *out);
@@ -145,11 +177,8 @@ typedef struct {
     /* (value >= threshold) xor flip of up to BITS_PANEL values. */
     uint32_t (*compared)(const int32_t *values, size_t width, const int32_t *thresholds, uint32_t flips);
 
-    /* The product of codes of several bits from products of their planes. With signs s_i of the planes of one operand and
-     * t_j of the other, sums (planes, pixels, weight planes, outputs) are those of s_i t_j, and codes (planes, pixels) those of
-     * s_i alone: out = (alone + sum over i of 2^i (of_weights * codes + sum over j of 2^j stride * sums)) / 4. */
-    void (*combine)(const int32_t *sums, const int32_t *codes, size_t planes, size_t weight_planes, size_t pixels,
-                    size_t outputs, int32_t of_weights, int32_t stride, const int32_t *alone, int32_t *out);
+    /* x - low of n whole numbers, as bytes. */
+    void (*to_bytes)(const float *x, size_t n, float low, uint8_t *out);
 
     /* The whole product by three plain loops over words, with neither blocks nor panels: a baseline. b is row-major. */
     void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
@@ -238,20 +267,34 @@ typedef struct {
 int bits_convolve_reals(const bits_kernels *kernels, const bits_window *w, const float *x, float pad_value, size_t filters,
                         const void *panels, int codes, const bits_reals_compare *compare, void *out, int threads);
 
+/* What becomes of sums of bytes. In the layout of panels: the last one padded to BITS_PANEL values, flips as bits. */
+typedef struct {
+    const int32_t *base;       /* one for each output, added to its sums */
+    size_t steps;              /* 0: the sums are the result */
+    const int32_t *thresholds; /* (steps, outputs) */
+    const uint32_t *flips;
+    int signs; /* with one step: the result is bits, not codes */
+} bits_results;
+
+/* A convolution of maps of bytes. `panels` holds, for each BITS_PANEL filters and each four values of a run of the filter (a row
+ * of it if dilation[1] = 1, else a tap; channels last, filled up with weights of 0 to a multiple of four), four weights for each
+ * filter. out is (images, out height, out width, filters), int32 or, with steps, bytes; with `signs` it is uint64,
+ * bits_words(filters) to a pixel. Returns 0, or -1 if there is no memory; out is then untouched. */
+int bits_convolve_bytes(const bits_kernels *kernels, const bits_window *w, const uint8_t *x, uint8_t pad_value, size_t filters,
+                        const int8_t *panels, const bits_results *results, void *out, int threads);
+
+/* The largest byte of each window; where `inverted` is not 0 (one for each channel), `steps` less that. */
+void bits_max_pool_bytes(const bits_window *w, const uint8_t *x, uint8_t steps, const uint8_t *inverted, uint8_t *out);
+
 /* The largest value of each window of float32 maps; a window has at least one. */
 void bits_max_pool(const bits_kernels *kernels, const bits_window *w, const float *x, float *out);
 
 /* The OR of each window of packed maps, `channels` words to a pixel, then an xor with `inverted` if it is not NULL. */
 void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inverted, uint64_t *out);
 
-/* The sum of the signs under each window of packed maps of `channels` channels (w->channels words to a pixel); what lies outside
- * counts as pad_value. out is (images, out height, out width). Returns 0, or -1 if there is no memory; out is then untouched. */
-int bits_sum_windows(const bits_window *w, const uint64_t *x, size_t channels, int pad_value, int32_t *out);
-
-/* A bit for each sum and each of `steps` thresholds, in the layout of packed maps: (steps, pixels, words). Thresholds (of each
- * step) and flips in the layout of panels. */
-void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, size_t steps,
-                  const int32_t *thresholds, const uint32_t *flips, uint64_t *out);
+/* Sums of other products, int32 (pixels, outputs), as bits or codes: as bits_convolve_bytes stores its own; base is not added. */
+void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, const bits_results *results,
+                  void *out);
 
 /* Unpacks rows to +1 and -1. */
 void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out);
@@ -283,6 +326,9 @@ void bits_reference_convolve(const bits_convolution *c, const uint64_t *x, const
 /* With the filters row-major, (filters, kernel height, kernel width, channels), as float32. */
 void bits_reference_convolve_reals(const bits_window *w, const float *x, float pad_value, size_t filters, const float *weights,
                                    float *out);
+/* With int8 weights, row-major. */
+void bits_reference_convolve_bytes(const bits_window *w, const uint8_t *x, uint8_t pad_value, size_t filters,
+                                   const int8_t *weights, int32_t *out);
 void bits_reference_max_pool(const bits_window *w, const float *x, float *out);
 /* (value >= threshold) xor flip, for rows of n values. */
 void bits_reference_compare(const int32_t *values, size_t rows, size_t n, const bits_thresholds *compare, uint64_t *out);

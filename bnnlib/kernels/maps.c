@@ -1,4 +1,5 @@
-/* Convolutions and pools of float32 maps, channels last: what a binary network has besides bits. */
+/* Convolutions and pools of maps that are not signs, channels last: float32, and codes of more bits as bytes. Pools of packed
+ * maps, too, which go over their windows in the same way. */
 #include "bits.h"
 
 #include <stdlib.h>
@@ -14,25 +15,23 @@ size_t bits_window_size(const bits_window *w, int axis)
 typedef struct {
     const bits_kernels *kernels;
     const bits_window *w;
-    const float *x;         /* padded */
+    const char *x;          /* padded */
+    size_t size;            /* bytes of a value */
     size_t height, width;   /* of the padded maps */
     size_t heights, widths; /* of the output */
     size_t filters, runs, length, *offsets;
     const void *panels;
+    const bits_results *results;       /* of bytes; or of reals: */
     int codes;
     const bits_reals_compare *compare;
     void *out;
     int along_images;
 } task;
 
-/* One strip: a row of output pixels, or, where the output is one pixel, that pixel of all images from `first` on. */
-static void strip(const task *t, size_t panel, size_t image, size_t row, size_t rows)
+static void strip_of_reals(const task *t, size_t panel, const float *first, size_t stride, size_t pixel, size_t rows)
 {
-    const size_t filter = panel * BITS_PANEL, channels = t->w->channels;
-    const size_t pixel = (image * t->heights + row) * t->widths; /* of the output */
-    const bits_reals a = {t->x + (image * t->height + row * t->w->stride[0]) * t->width * channels,
-                          (t->along_images ? t->height * t->width : t->w->stride[1]) * channels, t->runs, t->length,
-                          t->offsets};
+    const size_t filter = panel * BITS_PANEL, at = panel * t->runs * t->length * BITS_PANEL;
+    const bits_reals a = {first, stride, t->runs, t->length, t->offsets};
     bits_reals_epilogue epilogue = {.width = t->filters - filter < BITS_PANEL ? t->filters - filter : BITS_PANEL};
     if (t->compare) {
         epilogue.thresholds = t->compare->thresholds + filter, epilogue.flips = t->compare->flips[panel];
@@ -41,11 +40,54 @@ static void strip(const task *t, size_t panel, size_t image, size_t row, size_t 
     } else {
         epilogue.out = (float *)t->out + pixel * t->filters + filter, epilogue.stride = t->filters;
     }
-    const size_t at = panel * t->runs * t->length * BITS_PANEL;
     if (t->codes)
         t->kernels->strip_codes(&a, rows, (const int8_t *)t->panels + at, &epilogue);
     else
         t->kernels->strip_reals(&a, rows, (const float *)t->panels + at, &epilogue);
+}
+
+/* Flips as values: -1 where a bit is set, else 0. */
+static void turn(uint32_t flips, int32_t turned[BITS_PANEL])
+{
+    for (size_t c = 0; c < BITS_PANEL; c++)
+        turned[c] = -(int32_t)(flips >> c & 1);
+}
+
+static void strip_of_bytes(const task *t, size_t panel, const uint8_t *first, size_t stride, size_t pixel, size_t rows)
+{
+    const bits_results *results = t->results;
+    const size_t filter = panel * BITS_PANEL, at = panel * t->runs * t->length * BITS_PANEL;
+    const bits_bytes a = {first, stride, t->runs, t->length, t->offsets};
+    int32_t turned[BITS_PANEL];
+    bits_bytes_epilogue epilogue = {.base = results->base + filter,
+                                    .width = t->filters - filter < BITS_PANEL ? t->filters - filter : BITS_PANEL};
+    if (results->steps) {
+        epilogue.thresholds = results->thresholds + filter, epilogue.steps = results->steps;
+        epilogue.step = bits_panels(t->filters) * BITS_PANEL, epilogue.flips = results->flips[panel];
+    }
+    if (!results->steps) {
+        epilogue.out = (int32_t *)t->out + pixel * t->filters + filter, epilogue.stride = t->filters;
+    } else if (results->signs) {
+        epilogue.bits_stride = 2 * bits_words(t->filters);
+        epilogue.bits = (bits_half *)t->out + pixel * epilogue.bits_stride + panel;
+    } else {
+        turn(epilogue.flips, turned);
+        epilogue.turned = turned;
+        epilogue.codes = (uint8_t *)t->out + pixel * t->filters + filter, epilogue.codes_stride = t->filters;
+    }
+    t->kernels->strip_bytes(&a, rows, (const int8_t *)t->panels + at, &epilogue);
+}
+
+/* One strip: a row of output pixels, or, where the output is one pixel, that pixel of all images from `image` on. */
+static void strip(const task *t, size_t panel, size_t image, size_t row, size_t rows)
+{
+    const size_t channels = t->w->channels, pixel = (image * t->heights + row) * t->widths; /* of the output */
+    const char *first = t->x + (image * t->height + row * t->w->stride[0]) * t->width * channels * t->size;
+    const size_t stride = (t->along_images ? t->height * t->width : t->w->stride[1]) * channels;
+    if (t->results)
+        strip_of_bytes(t, panel, (const uint8_t *)first, stride, pixel, rows);
+    else
+        strip_of_reals(t, panel, (const float *)(const void *)first, stride, pixel, rows);
 }
 
 static void some_rows(void *context, size_t begin, size_t end)
@@ -63,53 +105,76 @@ static void some_panels(void *context, size_t begin, size_t end)
         strip(t, panel, 0, 0, t->w->images);
 }
 
-static int pad(task *t, const float *x, float value, float **buffer)
+/* Copies the maps into a buffer of padded ones; strips of bytes may read up to three bytes past its last value. */
+static int pad(task *t, const void *value, char **buffer)
 {
     const bits_window *w = t->w;
-    const size_t size = w->images * t->height * t->width * w->channels;
-    float *to = *buffer = malloc((size ? size : 1) * sizeof *to);
+    const size_t count = w->images * t->height * t->width * w->channels, row_bytes = w->width * w->channels * t->size;
+    char *to = *buffer = malloc(count * t->size + 4);
     if (!to)
         return -1;
-    for (size_t i = 0; i < size; i++)
-        to[i] = value;
+    if (t->size == 1)
+        memset(to, *(const uint8_t *)value, count + 4);
+    else
+        for (size_t i = 0; i < count; i++)
+            ((float *)(void *)to)[i] = *(const float *)value;
     for (size_t image = 0; image < w->images; image++)
         for (size_t row = 0; row < w->height && w->width; row++)
-            memcpy(to + ((image * t->height + row + w->before[0]) * t->width + w->before[1]) * w->channels,
-                   x + (image * w->height + row) * w->width * w->channels, w->width * w->channels * sizeof *to);
+            memcpy(to + ((image * t->height + row + w->before[0]) * t->width + w->before[1]) * w->channels * t->size,
+                   t->x + (image * w->height + row) * row_bytes, row_bytes);
     t->x = to;
     return 0;
+}
+
+/* Convolves maps of floats or bytes, whatever the task says of panels and results. */
+static int convolve(task *t, const void *pad_value, int threads)
+{
+    const bits_window *w = t->w;
+    t->height = w->height + w->before[0] + w->after[0], t->width = w->width + w->before[1] + w->after[1];
+    t->heights = bits_window_size(w, 0), t->widths = bits_window_size(w, 1);
+    if (!w->images || !t->heights || !t->widths || !t->filters)
+        return 0;
+    const int joined = w->dilation[1] == 1; /* the taps of a row of the filter are one run */
+    t->length = joined ? w->kernel[1] * w->channels : w->channels;
+    t->runs = w->kernel[0] * (joined ? 1 : w->kernel[1]);
+    t->along_images = t->heights == 1 && t->widths == 1;
+    const int ragged = t->size == 1 && t->length % 4; /* a run of bytes reaches past its last value */
+    t->length += ragged ? 4 - t->length % 4 : 0;
+    char *buffer = NULL;
+    int failed = (t->offsets = malloc(t->runs * sizeof *t->offsets)) == NULL;
+    for (size_t s = 0; !failed && s < t->runs; s++) {
+        const size_t u = joined ? s : s / w->kernel[1], v = joined ? 0 : s % w->kernel[1];
+        t->offsets[s] = (u * w->dilation[0] * t->width + v * w->dilation[1]) * w->channels;
+    }
+    if (w->before[0] || w->before[1] || w->after[0] || w->after[1] || ragged)
+        failed = failed || pad(t, pad_value, &buffer);
+    if (!failed) {
+        const int bits = t->results ? t->results->steps && t->results->signs : t->compare != NULL;
+        if (bits && bits_panels(t->filters) % 2) /* the last word of a pixel has only one half */
+            memset(t->out, 0, w->images * t->heights * t->widths * bits_words(t->filters) * sizeof(uint64_t));
+        if (t->along_images)
+            bits_in_parallel(threads, bits_panels(t->filters), some_panels, t);
+        else
+            bits_in_parallel(threads, w->images * t->heights, some_rows, t);
+    }
+    free(buffer), free(t->offsets);
+    return failed ? -1 : 0;
 }
 
 int bits_convolve_reals(const bits_kernels *kernels, const bits_window *w, const float *x, float pad_value, size_t filters,
                         const void *panels, int codes, const bits_reals_compare *compare, void *out, int threads)
 {
-    task t = {kernels, w, x, w->height + w->before[0] + w->after[0], w->width + w->before[1] + w->after[1],
-              bits_window_size(w, 0), bits_window_size(w, 1), filters, .panels = panels, .codes = codes,
-              .compare = compare, .out = out};
-    if (!w->images || !t.heights || !t.widths || !filters)
-        return 0;
-    const int joined = w->dilation[1] == 1; /* the taps of a row of the filter are one run */
-    t.length = joined ? w->kernel[1] * w->channels : w->channels;
-    t.runs = w->kernel[0] * (joined ? 1 : w->kernel[1]);
-    t.along_images = t.heights == 1 && t.widths == 1;
-    float *buffer = NULL;
-    int failed = (t.offsets = malloc(t.runs * sizeof *t.offsets)) == NULL;
-    for (size_t s = 0; !failed && s < t.runs; s++) {
-        const size_t u = joined ? s : s / w->kernel[1], v = joined ? 0 : s % w->kernel[1];
-        t.offsets[s] = (u * w->dilation[0] * t.width + v * w->dilation[1]) * w->channels;
-    }
-    if (w->before[0] || w->before[1] || w->after[0] || w->after[1])
-        failed = failed || pad(&t, x, pad_value, &buffer);
-    if (!failed) {
-        if (compare && bits_panels(filters) % 2) /* the last word of a pixel has only one half */
-            memset(out, 0, w->images * t.heights * t.widths * bits_words(filters) * sizeof(uint64_t));
-        if (t.along_images)
-            bits_in_parallel(threads, bits_panels(filters), some_panels, &t);
-        else
-            bits_in_parallel(threads, w->images * t.heights, some_rows, &t);
-    }
-    free(buffer), free(t.offsets);
-    return failed ? -1 : 0;
+    task t = {.kernels = kernels, .w = w, .x = (const char *)x, .size = sizeof *x, .filters = filters, .panels = panels,
+              .codes = codes, .compare = compare, .out = out};
+    return convolve(&t, &pad_value, threads);
+}
+
+int bits_convolve_bytes(const bits_kernels *kernels, const bits_window *w, const uint8_t *x, uint8_t pad_value, size_t filters,
+                        const int8_t *panels, const bits_results *results, void *out, int threads)
+{
+    task t = {.kernels = kernels, .w = w, .x = (const char *)x, .size = sizeof *x, .filters = filters, .panels = panels,
+              .results = results, .out = out};
+    return convolve(&t, &pad_value, threads);
 }
 
 /* The taps of output position o that lie on the map: first .. end - 1. */
@@ -143,6 +208,29 @@ void bits_max_pool(const bits_kernels *kernels, const bits_window *w, const floa
                         else
                             kernels->larger(out, values, channels);
                     }
+            }
+}
+
+void bits_max_pool_bytes(const bits_window *w, const uint8_t *x, uint8_t steps, const uint8_t *inverted, uint8_t *out)
+{
+    const size_t heights = bits_window_size(w, 0), widths = bits_window_size(w, 1), channels = w->channels;
+    for (size_t image = 0; image < w->images; image++, x += w->height * w->width * channels)
+        for (size_t row = 0; row < heights; row++)
+            for (size_t column = 0; column < widths; column++, out += channels) {
+                size_t top, bottom, left, right;
+                taps(w, 0, row, &top, &bottom), taps(w, 1, column, &left, &right);
+                memset(out, 0, channels);
+                for (size_t u = top; u < bottom; u++)
+                    for (size_t v = left; v < right; v++) {
+                        const size_t y = row * w->stride[0] + u * w->dilation[0] - w->before[0];
+                        const size_t z = column * w->stride[1] + v * w->dilation[1] - w->before[1];
+                        const uint8_t *restrict values = x + (y * w->width + z) * channels;
+                        uint8_t *restrict most = out;
+                        for (size_t c = 0; c < channels; c++)
+                            most[c] = values[c] > most[c] ? values[c] : most[c];
+                    }
+                for (size_t c = 0; inverted && c < channels; c++)
+                    out[c] = inverted[c] ? (uint8_t)(steps - out[c]) : out[c];
             }
 }
 
@@ -186,49 +274,27 @@ void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inver
         }
 }
 
-int bits_sum_windows(const bits_window *w, const uint64_t *x, size_t channels, int pad_value, int32_t *out)
+void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, const bits_results *results,
+                  void *out)
 {
-    const size_t heights = bits_window_size(w, 0), widths = bits_window_size(w, 1), words = w->channels;
-    const int32_t outside = pad_value * (int32_t)channels;
-    int32_t *more = malloc((w->height * w->width + 1) * sizeof *more); /* of each pixel, than there would be outside */
-    if (!more)
-        return -1;
-    for (size_t image = 0; image < w->images; image++, x += w->height * w->width * words) {
-        bits_count_rows(x, w->height * w->width, words, more);
-        for (size_t p = 0; p < w->height * w->width; p++)
-            more[p] = 2 * more[p] - (int32_t)channels - outside;
-        for (size_t row = 0; row < heights; row++, out += widths) {
-            size_t top, bottom, first, end;
-            taps(w, 0, row, &top, &bottom);
-            for (size_t column = 0; column < widths; column++)
-                out[column] = outside * (int32_t)(w->kernel[0] * w->kernel[1]);
-            for (size_t u = top; u < bottom; u++)
-                for (size_t v = 0; v < w->kernel[1]; v++) {
-                    positions(w, 1, v, &first, &end);
-                    if (first >= end)
-                        continue;
-                    const int32_t *from = more + place(w, row, first, u, v);
-                    for (size_t column = first; column < end; column++, from += w->stride[1])
-                        out[column] += *from;
-                }
+    const size_t panels = bits_panels(outputs), words = bits_words(outputs), step = panels * BITS_PANEL;
+    for (size_t j = 0; j < panels; j++) {
+        const size_t from = j * BITS_PANEL, left = outputs - from, width = left < BITS_PANEL ? left : BITS_PANEL;
+        int32_t turned[BITS_PANEL], some[BITS_PANEL] = {0};
+        turn(results->flips[j], turned);
+        for (size_t p = 0; p < pixels; p++) {
+            const int32_t *values = sums + p * outputs + from;
+            if (results->signs) {
+                bits_half *to = (bits_half *)out + 2 * p * words + j;
+                to[0] = kernels->compared(values, width, results->thresholds + from, results->flips[j]);
+                if (j == panels - 1 && panels % 2)
+                    to[1] = 0;
+                continue;
+            }
+            if (width < BITS_PANEL)
+                values = memcpy(some, values, width * sizeof *values);
+            kernels->coded(values, width, results->thresholds + from, results->steps, step, turned,
+                           (uint8_t *)out + p * outputs + from);
         }
     }
-    free(more);
-    return 0;
-}
-
-void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, size_t steps,
-                  const int32_t *thresholds, const uint32_t *flips, uint64_t *out)
-{
-    const size_t panels = bits_panels(outputs), words = bits_words(outputs), padded = panels * BITS_PANEL;
-    for (size_t p = 0; p < pixels; p++, sums += outputs)
-        for (size_t s = 0; s < steps; s++) {
-            bits_half *to = (bits_half *)(out + (s * pixels + p) * words);
-            for (size_t j = 0; j < panels; j++) {
-                const size_t left = outputs - j * BITS_PANEL, width = left < BITS_PANEL ? left : BITS_PANEL;
-                to[j] = kernels->compared(sums + j * BITS_PANEL, width, thresholds + s * padded + j * BITS_PANEL, flips[j]);
-            }
-            if (panels % 2)
-                to[panels] = 0;
-        }
 }

@@ -105,6 +105,29 @@ static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
 #include "reals.h"
 #include "pointwise.h"
 
+/* Bytes in 16 bits, see bytes.h: two sums for each output, of two products each, which lie between -32,640 and 32,385. */
+#define OUTPUTS_B 2
+#define ROWS_B 1
+
+typedef int16x8_t weights_b, four_b;
+typedef int32x4_t sums_b;
+
+static inline weights_b load_weights_b(const int8_t *p) { return vmovl_s8(vld1_s8(p)); }
+static inline four_b broadcast_b(uint32_t v)
+{
+    return vreinterpretq_s16_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(v))));
+}
+static inline sums_b no_sums_b(void) { return vdupq_n_s32(0); }
+static inline sums_b sums_from(const int32_t *p)
+{
+    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(vld1_s32(p)))); /* into the first sum of each output */
+}
+static inline sums_b add_b(sums_b x, sums_b y) { return vaddq_s32(x, y); }
+static inline sums_b dot_b(sums_b sums, four_b four, weights_b w) { return vpadalq_s16(sums, vmulq_s16(four, w)); }
+static inline void store_b(int32_t *to, sums_b sums) { vst1_s32(to, vpadd_s32(vget_low_s32(sums), vget_high_s32(sums))); }
+
+#include "bytes.h"
+
 /* Eight lanes of ones or zeros, each masked to its own bit, add up to a byte. */
 static inline uint64_t eight(uint16x8_t lanes)
 {
@@ -156,4 +179,5 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_neon = {"neon", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, strip_i8, strip_reals, strip_codes, pointwise, larger, compared, combine, loops};
+                                    strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded, pointwise, larger, compared,
+                                    to_bytes, loops};

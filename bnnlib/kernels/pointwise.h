@@ -74,25 +74,10 @@ static void larger(float *restrict most, const float *restrict x, size_t n)
         most[i] = x[i] > most[i] ? x[i] : most[i];
 }
 
-static void combine(const int32_t *sums, const int32_t *codes, size_t planes, size_t weight_planes, size_t pixels,
-                    size_t outputs, int32_t of_weights, int32_t stride, const int32_t *alone, int32_t *restrict out)
+static void to_bytes(const float *restrict x, size_t n, float low, uint8_t *restrict out)
 {
-    const size_t each = weight_planes * outputs;
-    for (size_t p = 0; p < pixels; p++, out += outputs) {
-        int32_t all = 0;
-        for (size_t i = 0; i < planes; i++)
-            all += codes[i * pixels + p] * (of_weights * (1 << i));
-        for (size_t o = 0; o < outputs; o++)
-            out[o] = alone[o] + all;
-        for (size_t i = 0; i < planes; i++) {
-            const int32_t *restrict from = sums + (i * pixels + p) * each;
-            for (size_t j = 0; j < weight_planes; j++, from += outputs)
-                for (size_t o = 0; o < outputs; o++)
-                    out[o] += from[o] * (stride * (1 << (i + j)));
-        }
-        for (size_t o = 0; o < outputs; o++)
-            out[o] >>= 2;
-    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(int32_t)(x[i] - low);
 }
 
 #endif

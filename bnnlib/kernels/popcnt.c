@@ -50,6 +50,7 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
 #include "strip.h"
 #include "int8_portable.h"
 #include "reals_portable.h"
+#include "bytes_portable.h"
 #include "pointwise.h"
 
 /* A comparison sets whole lanes to ones or zeros, and movemask collects one bit of each. NaN compares false. */
@@ -98,4 +99,5 @@ static inline uint64_t word_bool(const uint8_t *x)
 #include "packing.h"
 
 const bits_kernels bits_popcnt = {"popcnt", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
-                                    strip, strip_i8, strip_reals, strip_codes, pointwise, larger, compared, combine, loops};
+                                    strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded, pointwise, larger, compared,
+                                    to_bytes, loops};

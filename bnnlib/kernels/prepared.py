@@ -19,8 +19,8 @@ from bnnlib.kernels.memory import empty
 from bnnlib.kernels.panels import panel_rows
 
 __all__ = [
-    "Call", "RealFilters", "combine", "compare", "conv2d", "conv2d_real", "max_pool", "or_pool", "pack", "pointwise",
-    "prepack_real", "sum_signs",
+    "ByteFilters", "Call", "RealFilters", "compare", "conv2d", "conv2d_bytes", "conv2d_real", "max_pool",
+    "max_pool_bytes", "or_pool", "pack", "pointwise", "prepack_bytes", "prepack_real", "to_bytes",
 ]  # fmt: skip
 
 Call = Callable[[], object]
@@ -101,44 +101,102 @@ def _in_panels(comparison: Compare, dtype) -> Compare:
     return padded, np.packbits(bits, bitorder="little").view(np.uint32)
 
 
-def compare(sums: np.ndarray, comparison: Compare, out: np.ndarray) -> Call:
-    """int32 sums (N, H, W, O), with thresholds (steps, O), to packed bits (steps * N, H, W, ceil(O / 64))."""
-    thresholds, flips = _in_panels(comparison, INT32)
-    return _kernels.Comparison(_as_rows(sums), thresholds, flips, _as_planes(out, len(thresholds)))
+@dataclass(frozen=True, eq=False)
+class ByteFilters:
+    """The weights of a convolution of bytes; made by :func:`prepack_bytes`.
+
+    Attributes:
+        filters, channels: O and C.
+        kernel, dilation: height and width.
+        panels: int8.
+        sums: int32, (O,): of each filter's weights.
+    """
+
+    filters: int
+    channels: int
+    kernel: Pair
+    dilation: Pair
+    panels: np.ndarray
+    sums: np.ndarray
 
 
-def sum_signs(
-    x: np.ndarray,
-    channels: int,
-    kernel: Pair,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    pad_value: int,
-    out: np.ndarray,
-) -> Call:
-    """The sum of the signs under each window of packed maps (N, H, W, words): int32, (N, OH, OW, 1)."""
-    return _kernels.SignSums(x, channels, (*kernel, *stride, *dilation, *padding), pad_value, out)
-
-
-def combine(
-    sums: np.ndarray, codes: np.ndarray, planes: int, weight_planes: int, of_weights: int, stride: int,
-    alone: np.ndarray, out: np.ndarray,
-) -> Call:  # fmt: skip
-    """The products of codes of several bits from those of their sign planes.
+def prepack_bytes(weights: np.ndarray, dilation: Pair = (1, 1)) -> ByteFilters:
+    """Lays out the weights of a convolution of bytes.
 
     Args:
-        sums: int32, (planes * N, H, W, weight_planes * O): of each plane i of the input with each weight plane j.
-        codes: int32, (planes * N, H, W, 1): the sums of its signs s_i alone.
-        of_weights, stride, alone: the rest of ``(alone + sum_i 2^i (of_weights s_i + sum_j 2^j stride sums_ij)) / 4``.
-        out: int32, (N, H, W, O).
+        weights: whole numbers from -128 to 127 of any integer dtype, shape (O, height, width, C).
+        dilation: of the convolution.
+
+    Raises:
+        ValueError: weights that int8 can't hold.
     """
-    alone, given = np.ascontiguousarray(alone, INT32), (_as_planes(sums, planes), _as_planes(codes, planes)[..., 0])
-    return _kernels.Combination(*given, weight_planes, of_weights, stride, alone, _as_rows(out))
+    if not isinstance(weights, np.ndarray) or weights.dtype.kind != "i" or weights.ndim != 4:
+        raise TypeError(f"weights must be integers of shape (O, height, width, C), received {describe(weights)}")
+    if weights.min(initial=0) < -128 or weights.max(initial=0) > 127:
+        raise ValueError(f"weights must be from -128 to 127, received {weights.min()} to {weights.max()}")
+    outputs, height, width, channels = weights.shape
+    runs, run = (height, width * channels) if dilation[1] == 1 else (height * width, channels)
+    quads = -(-run // 4)
+    rows = np.zeros((panel_rows(outputs), runs, 4 * quads), np.int8)
+    rows[:outputs, :, :run] = weights.reshape(outputs, runs, run)
+    panels = empty(rows.size, np.int8)
+    # for each panel and four values of a run: four weights of each of its filters
+    panels[:] = rows.reshape(-1, panel_rows(1), runs * quads, 4).transpose(0, 2, 1, 3).reshape(-1)
+    sums = weights.reshape(outputs, -1).sum(1, dtype=INT32)
+    return ByteFilters(outputs, channels, (height, width), dilation, panels, sums)
 
 
-def _as_planes(maps: np.ndarray, planes: int) -> np.ndarray:
-    return maps.reshape(planes, -1, maps.shape[-1])
+def conv2d_bytes(
+    x: np.ndarray, low: int, filters: ByteFilters, out: np.ndarray, stride: Pair, padding: Padding, *,
+    pad_value: int = 0, comparison: Compare | None = None, threads: int = 1,
+) -> Call:  # fmt: skip
+    """A convolution (cross-correlation) of maps of codes, which are kept as bytes: code = low + byte.
+
+    Args:
+        x: uint8, (N, H, W, C).
+        pad_value: the code around the maps.
+        out: int32, (N, OH, OW, O): the sums. With a comparison uint8, of the same shape: the number of its steps,
+            thresholds (steps, O), that a sum reaches, or, where flipped, does not; or, with one step, uint64,
+            (N, OH, OW, ceil(O / 64)): as :func:`conv2d_real`.
+    """
+    if x.shape[-1] != filters.channels:
+        raise ValueError(f"filters for {filters.channels} channels, received maps {describe(x)}")
+    window = (*filters.kernel, *stride, *filters.dilation, *padding)
+    base = np.zeros(panel_rows(filters.filters), INT32)
+    base[: filters.filters] = low * filters.sums
+    results = _results(filters.filters, base, comparison, out)
+    threads = check_threads(threads, out.size * filters.panels.size // max(1, panel_rows(filters.filters)))
+    return _kernels.ByteConvolution(
+        x, window, filters.filters, filters.panels, pad_value - low, results, out, threads
+    )  # fmt: skip
+
+
+def _results(outputs: int, base: np.ndarray | None, comparison: Compare | None, out: np.ndarray) -> object:
+    compared = (None, None)
+    if comparison is not None:
+        thresholds, flips = comparison
+        compared = _in_panels((thresholds.reshape(-1, outputs), flips), INT32)
+    return _kernels.Results(outputs, base, *compared, out.dtype == UINT64)
+
+
+def compare(sums: np.ndarray, comparison: Compare, out: np.ndarray) -> Call:
+    """int32 sums (N, H, W, O) to codes or packed bits, as :func:`conv2d_bytes` stores its own."""
+    return _kernels.Comparison(_as_rows(sums), _results(sums.shape[-1], None, comparison, out), _as_rows(out))
+
+
+def max_pool_bytes(
+    x: np.ndarray, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, steps: int,
+    inverted: np.ndarray | None, out: np.ndarray,
+) -> Call:  # fmt: skip
+    """The largest value of each window of maps of bytes (N, H, W, C); where ``inverted``, bool, (C,), ``steps`` less
+    that."""
+    inverted = None if inverted is None else inverted.astype(np.uint8)
+    return _kernels.BytePool(x, (*kernel, *stride, *dilation, *padding), steps, inverted, out)
+
+
+def to_bytes(x: np.ndarray, low: int, out: np.ndarray) -> Call:
+    """Whole numbers in float32, from ``low`` to ``low + 255``, as bytes: x - low."""
+    return _kernels.ToBytes(x.reshape(-1), low, out.reshape(-1))
 
 
 def _as_rows(maps: np.ndarray) -> np.ndarray:

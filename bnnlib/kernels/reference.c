@@ -91,13 +91,13 @@ void bits_reference_compare(const int32_t *values, size_t rows, size_t n, const 
                 out[r * bits_words(n) + j / 64] |= (uint64_t)1 << j % 64;
 }
 
-/* The values under tap (u, v) of a window at (row, column); NULL outside the map. */
-static const float *under(const bits_window *w, const float *x, size_t image, size_t row, size_t column, size_t u, size_t v)
+/* Where the values under tap (u, v) of a window at (row, column) begin; SIZE_MAX outside the map. */
+static size_t under(const bits_window *w, size_t image, size_t row, size_t column, size_t u, size_t v)
 {
     const size_t y = row * w->stride[0] + u * w->dilation[0], z = column * w->stride[1] + v * w->dilation[1];
     if (y < w->before[0] || y >= w->before[0] + w->height || z < w->before[1] || z >= w->before[1] + w->width)
-        return NULL;
-    return x + ((image * w->height + y - w->before[0]) * w->width + z - w->before[1]) * w->channels;
+        return SIZE_MAX;
+    return ((image * w->height + y - w->before[0]) * w->width + z - w->before[1]) * w->channels;
 }
 
 void bits_reference_convolve_reals(const bits_window *w, const float *x, float pad_value, size_t filters, const float *weights,
@@ -111,11 +111,30 @@ void bits_reference_convolve_reals(const bits_window *w, const float *x, float p
                     double sum = 0;
                     for (size_t u = 0; u < w->kernel[0]; u++)
                         for (size_t v = 0; v < w->kernel[1]; v++) {
-                            const float *values = under(w, x, image, row, column, u, v);
+                            const size_t at = under(w, image, row, column, u, v);
                             for (size_t k = 0; k < w->channels; k++)
-                                sum += (double)*weight++ * (values ? values[k] : pad_value);
+                                sum += (double)*weight++ * (at == SIZE_MAX ? pad_value : x[at + k]);
                         }
                     *out++ = (float)sum;
+                }
+}
+
+void bits_reference_convolve_bytes(const bits_window *w, const uint8_t *x, uint8_t pad_value, size_t filters,
+                                   const int8_t *weights, int32_t *out)
+{
+    for (size_t image = 0; image < w->images; image++)
+        for (size_t row = 0; row < bits_window_size(w, 0); row++)
+            for (size_t column = 0; column < bits_window_size(w, 1); column++)
+                for (size_t f = 0; f < filters; f++) {
+                    const int8_t *weight = weights + f * w->kernel[0] * w->kernel[1] * w->channels;
+                    int32_t sum = 0;
+                    for (size_t u = 0; u < w->kernel[0]; u++)
+                        for (size_t v = 0; v < w->kernel[1]; v++) {
+                            const size_t at = under(w, image, row, column, u, v);
+                            for (size_t k = 0; k < w->channels; k++)
+                                sum += *weight++ * (at == SIZE_MAX ? pad_value : x[at + k]);
+                        }
+                    *out++ = sum;
                 }
 }
 
@@ -128,9 +147,9 @@ void bits_reference_max_pool(const bits_window *w, const float *x, float *out)
                     int first = 1;
                     for (size_t u = 0; u < w->kernel[0]; u++)
                         for (size_t v = 0; v < w->kernel[1]; v++) {
-                            const float *values = under(w, x, image, row, column, u, v);
-                            if (values && (first || values[k] > *out))
-                                *out = values[k], first = 0;
+                            const size_t at = under(w, image, row, column, u, v);
+                            if (at != SIZE_MAX && (first || x[at + k] > *out))
+                                *out = x[at + k], first = 0;
                         }
                 }
 }

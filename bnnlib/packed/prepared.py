@@ -1,7 +1,7 @@
 """A plan made ready for so many inputs: each of its steps is a call whose memory is bound once. NumPy and the kernels.
 
-A value is an array with channels last, (N, H, W, C): float32, whole sums as int32, or one or several maps of packed
-bits.
+A value is an array with channels last, (N, H, W, C): float32, whole sums as int32, signs as packed bits, or other codes
+as bytes.
 """
 
 import time
@@ -30,25 +30,30 @@ from bnnlib.packed.operations import (
     Sign,
     Slope,
 )
-from bnnlib.packed.plan import Comparison, Step, plane_count
+from bnnlib.packed.plan import Comparison, Step
 
 __all__ = ["Layouts", "Prepared"]
 
 
 @dataclass(frozen=True)
-class Bits:
-    """Codes as planes of bits.
+class Codes:
+    """Codes of few bits.
 
     Attributes:
-        words: uint64 along the channels, (planes * N, H, W, words): one plane after the other.
-        planes, channels: their numbers.
-        low: codes are ``low + sum_i 2^i bit_i``; None for signs, which have one plane.
+        array: signs as uint64 along the channels, (N, H, W, words), or ``code - low`` as uint8, (N, H, W, channels).
+        channels: their number.
+        low: the lowest code; None for signs.
     """
 
-    words: np.ndarray
-    planes: int
+    array: np.ndarray
     channels: int
     low: int | None = None
+
+    def values(self) -> np.ndarray:
+        """The codes as small integers."""
+        if self.low is None:
+            return kernels.unpack_images(self.array, self.channels, "NHWC")
+        return self.array.astype(np.int16) + np.int16(self.low)
 
 
 class Layouts:
@@ -77,7 +82,7 @@ class Prepared:
         self._calls: list[calls.Call] = []
         self.bytes = 0
         self.input = self._new(network.shapes["input"])
-        self._values: dict[str, np.ndarray | Bits] = {"input": self.input}
+        self._values: dict[str, np.ndarray | Codes] = {"input": self.input}
         self._codes = {operation.output for operation in network.operations if isinstance(operation, Sign | Levels)}
         self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
         self._ends: list[tuple[str, int]] = []  # of each step: what it makes, and the number of calls up to its end
@@ -109,21 +114,21 @@ class Prepared:
     def codes(self) -> dict[str, np.ndarray]:
         """The codes that the last run took into its products, by their names, (N, H, W, C)."""
         return {
-            name: _codes_of(value) if isinstance(value, Bits) else value.astype(np.int16)
+            name: value.values().astype(np.int16) if isinstance(value, Codes) else value.astype(np.int16)
             for name, value in self._values.items()
-            if isinstance(value, Bits) or name in self._codes
+            if isinstance(value, Codes) or name in self._codes
         }
 
     # memory and values
 
-    def _new(self, shape: Shape, dtype=np.float32, planes: int = 1) -> np.ndarray:
+    def _new(self, shape: Shape, dtype=np.float32) -> np.ndarray:
         height, width, channels = shape
         last = kernels.words_per_row(channels) if dtype == np.uint64 else channels
-        made = kernels.empty((planes * self._count, height, width, last), dtype)
+        made = kernels.empty((self._count, height, width, last), dtype)
         self.bytes += made.nbytes
         return made
 
-    def _value(self, name: str) -> np.ndarray | Bits:
+    def _value(self, name: str) -> np.ndarray | Codes:
         """A value, computed by now: steps from value to value wait until somebody takes them."""
         if name in self._waiting:
             source, steps = self._waiting.pop(name)
@@ -136,8 +141,8 @@ class Prepared:
     def _reals(self, name: str) -> np.ndarray:
         """A value as float32."""
         x = self._value(name)
-        if isinstance(x, Bits):
-            return self._computed(name, partial(_codes_of, x), self._new(self._shapes[name]))
+        if isinstance(x, Codes):
+            return self._computed(name, x.values, self._new(self._shapes[name]))
         if x.dtype == np.float32:
             return x
         key = f"{name} as float32"
@@ -166,11 +171,11 @@ class Prepared:
             before = self._waiting.get(source)
             if before and len(before[1]) + len(steps) <= 16:
                 source, steps = before[0], [*before[1], *steps]
-            elif isinstance(self._value(source), Bits):
+            elif isinstance(self._value(source), Codes):
                 self._values[source] = self._reals(source)
             self._waiting[operation.output] = (source, steps)
-            if step.makes_bits:
-                self._values[operation.output] = self._planes(operation)
+            if step.makes_codes:
+                self._values[operation.output] = self._bytes(operation)
         else:
             self._values[operation.output] = self._others(operation)
 
@@ -190,7 +195,7 @@ class Prepared:
 
     def _sign(self, sign: Sign, step: Step) -> None:
         shape = self._shapes[sign.output]
-        if not step.makes_bits:
+        if not step.makes_codes:
             out, x = self._new(shape), self._reals(sign.inputs[0])
             self._calls.append(lambda: np.copyto(out, sign.apply(x)))
             self._values[sign.output] = out
@@ -199,7 +204,7 @@ class Prepared:
         if sign.shift is not None:
             shifted = f"{sign.output} before"
             source, steps = self._waiting.get(name, (name, []))
-            if isinstance(self._values.get(source), Bits):
+            if isinstance(self._values.get(source), Codes):
                 self._values[source] = self._reals(source)
             self._waiting[shifted] = (source, [*steps, ("add", (sign.shift,))])
             name = shifted
@@ -208,52 +213,43 @@ class Prepared:
             self._calls.append(lambda: np.copyto(words, kernels.pack_images(x > 0, "NHWC")))
         else:
             self._calls.append(calls.pack(x, words))
-        self._values[sign.output] = Bits(words, 1, shape[2])
+        self._values[sign.output] = Codes(words, shape[2])
 
-    def _planes(self, levels: Levels) -> Bits:
-        """Codes that come from real values, as planes."""
-        x, shape, planes = self._reals(levels.output), self._shapes[levels.output], plane_count(levels)
-        words = self._new(shape, np.uint64, planes)
-
-        def split() -> None:
-            raised = (x - levels.low).astype(np.int16)
-            for i, plane in enumerate(np.split(words, planes)):
-                np.copyto(plane, kernels.pack_images((raised >> i & 1).astype(bool), "NHWC"))
-
-        self._calls.append(split)
-        return Bits(words, planes, shape[2], levels.low)
+    def _bytes(self, levels: Levels) -> Codes:
+        """Codes that come from real values."""
+        x, out = self._reals(levels.output), self._new(self._shapes[levels.output], np.uint8)
+        self._calls.append(calls.to_bytes(x, levels.low, out))
+        return Codes(out, out.shape[3], levels.low)
 
     # products
 
     def _product(self, step: Step) -> None:
         operation, comparison = step.operation, step.comparison
         x = self._value(operation.inputs[0])
-        one_step = comparison is not None and len(comparison.thresholds) == 1
-        compare = (comparison.thresholds[0], comparison.flips) if one_step else None
-        if isinstance(x, Bits) and x.low is None:
-            made = self._of_signs(operation, x, compare)
-        elif isinstance(x, Bits):
-            made = self._of_planes(operation, x)
+        if isinstance(x, Codes) and x.low is None:
+            made = self._of_signs(operation, x, _of_sign(step))
+        elif isinstance(x, Codes):
+            made = self._of_bytes(operation, x, step)
         elif operation.groups == 1:
-            made = self._of_reals(operation, self._reals(operation.inputs[0]), compare)
+            made = self._of_reals(operation, self._reals(operation.inputs[0]), _of_sign(step))
         else:
             made = self._by_matrix(operation, self._reals(operation.inputs[0]), step.whole)
         if comparison is None:
             self._values[step.output] = made
             return
-        bits = made if made.dtype == np.uint64 else self._compared(made, comparison)
-        self._values[step.output] = self._pooled(bits, comparison, step)
+        codes = self._compared(made, step) if made.dtype in (np.int32, np.float32) else made
+        self._values[step.output] = self._pooled(codes, comparison, step)
 
     def _out(self, operation: Product, compare: calls.Compare | None, dtype) -> np.ndarray:
         return self._new(self._shapes[operation.output], dtype if compare is None else np.uint64)
 
-    def _of_signs(self, operation: Product, x: Bits, compare: calls.Compare | None) -> np.ndarray:
-        groups, words = operation.groups, x.words
+    def _of_signs(self, operation: Product, x: Codes, compare: calls.Compare | None) -> np.ndarray:
+        groups, words = operation.groups, x.array
         weights = operation.weights.values.astype(np.int8).transpose(0, 3, 1, 2)
         filters = self._layouts.of("bits", operation, lambda: kernels.prepack_filters(weights, groups))
         if groups > 1:
             words = np.empty((*words.shape[:3], groups * kernels.words_per_row(x.channels // groups)), np.uint64)
-            self._calls.append(lambda: np.copyto(words, kernels.pack_images(_codes_of(x), "NHWC", groups=groups)))
+            self._calls.append(lambda: np.copyto(words, kernels.pack_images(x.values(), "NHWC", groups=groups)))
             if operation.weights.values.shape[0] // groups % 64:
                 compare = None  # a word of the output would hold filters of two groups
         out = self._out(operation, compare, np.int32)
@@ -266,42 +262,18 @@ class Prepared:
         )  # fmt: skip
         return out
 
-    def _of_planes(self, operation: Product, x: Bits) -> np.ndarray:
-        """Codes of few bits times codes of few bits, as products of signs.
-
-        A code of m bits is ``a = low + sum_i 2^i (s_i + 1) / 2`` with signs s_i, a weight ``w = first + stride * sum_j
-        2^j (t_j + 1) / 2``. Both doubled, ``2a = A + sum_i 2^i s_i`` and ``2w = B + stride * sum_j 2^j t_j`` are whole,
-        and the sum of 4 a w is one of products of signs, of the s_i alone, and of the weights alone. Zeros around the
-        map are codes too: their signs surround each plane.
-        """
-        weights, geometry = operation.weights, operation.geometry
-        height, width, outputs = self._shapes[operation.output]
-
-        def stacked() -> kernels.Filters:
-            indices = weights.indices()
-            planes = [np.where(indices >> j & 1, 1, -1).astype(np.int8) for j in range(weights.bits)]
-            return kernels.prepack_filters(np.concatenate(planes).transpose(0, 3, 1, 2))
-
-        filters = self._layouts.of("planes", operation, stacked)
-        of_codes = 2 * x.low + 2**x.planes - 1
-        of_weights = 2 * weights.first + weights.stride * (2**weights.bits - 1)
-        alone = of_codes * 2 * weights.values.astype(np.int64).reshape(outputs, -1).sum(1)
-        top, _, left, _ = geometry.padding
-        sums = self._new((height, width, weights.bits * outputs), np.int32, x.planes)
-        signs = self._new((height, width, 1), np.int32, x.planes)
-        around = [1 if -x.low >> i & 1 else -1 for i in range(x.planes)]
-        parts = 1 if len(set(around)) == 1 else x.planes  # at once, where the same surrounds all planes
-        arrays = (np.split(each, parts) for each in (x.words, sums, signs))
-        for value, words, of_weight, of_signs in zip(around, *arrays, strict=False):
-            self._calls.append(
-                calls.conv2d(
-                    words, filters, of_weight, geometry.stride, (top, left), geometry.dilation,
-                    pad_value=value, threads=self._threads,
-                )
-            )  # fmt: skip
-            self._calls.append(calls.sum_signs(words, x.channels, *_window(geometry), value, of_signs))
-        out = self._new((height, width, outputs), np.int32)
-        self._calls.append(calls.combine(sums, signs, x.planes, weights.bits, of_weights, weights.stride, alone, out))
+    def _of_bytes(self, operation: Product, x: Codes, step: Step) -> np.ndarray:
+        geometry, comparison = operation.geometry, step.comparison
+        values = operation.weights.values
+        filters = self._layouts.of("bytes", operation, lambda: calls.prepack_bytes(values, geometry.dilation))
+        out = self._new(self._shapes[operation.output], _dtype_of(step))
+        self._calls.append(
+            calls.conv2d_bytes(
+                x.array, x.low, filters, out, geometry.stride, geometry.padding, pad_value=operation.pad_value,
+                comparison=None if comparison is None else (comparison.thresholds, comparison.flips),
+                threads=self._threads,
+            )
+        )  # fmt: skip
         return out
 
     def _of_reals(self, operation: Product, x: np.ndarray, compare: calls.Compare | None) -> np.ndarray:
@@ -340,39 +312,40 @@ class Prepared:
 
     # comparisons
 
-    def _compared(self, sums: np.ndarray, comparison: Comparison) -> np.ndarray:
-        """A map of bits for each step, one after the other."""
+    def _compared(self, sums: np.ndarray, step: Step) -> np.ndarray:
+        """Codes of sums that their product has not compared itself."""
         if sums.dtype != np.int32:
             whole = self._new(sums.shape[1:], np.int32)
             self._calls.append(partial(np.copyto, whole, sums, casting="unsafe"))
             sums = whole
-        bits = self._new(sums.shape[1:], np.uint64, len(comparison.thresholds))
-        self._calls.append(calls.compare(sums, (comparison.thresholds, comparison.flips), bits))
-        return bits
+        codes = self._new(sums.shape[1:], _dtype_of(step))
+        self._calls.append(calls.compare(sums, (step.comparison.thresholds, step.comparison.flips), codes))
+        return codes
 
-    def _pooled(self, bits: np.ndarray, comparison: Comparison, step: Step) -> Bits:
+    def _pooled(self, codes: np.ndarray, comparison: Comparison, step: Step) -> Codes:
         for geometry, inverted in comparison.pools:
-            turned = kernels.pack(inverted[None])[0] if inverted.any() else None
-            pooled = np.empty((len(bits), *geometry.output(*bits.shape[1:3]), bits.shape[3]), np.uint64)
-            self._calls.append(calls.or_pool(bits, *_window(geometry), turned, pooled))
-            bits = pooled
-        channels, taken = self._shapes[step.output][2], len(comparison.thresholds)
-        if taken == 1:
-            return Bits(bits, 1, channels, step.low)
-        # bit i of the number of steps taken changes at every 2^i-th step
-        planes = taken.bit_length()
-        words = np.empty((planes * self._count, *bits.shape[1:]), np.uint64)
-        by_step = bits.reshape(taken, self._count, *bits.shape[1:])
-        for i, plane in enumerate(np.split(words, planes)):
-            self._calls.append(partial(np.bitwise_xor.reduce, by_step[2**i - 1 :: 2**i], axis=0, out=plane))
-        return Bits(words, planes, channels, step.low)
+            pooled = kernels.empty((*codes.shape[:1], *geometry.output(*codes.shape[1:3]), codes.shape[3]), codes.dtype)
+            self.bytes += pooled.nbytes
+            if codes.dtype == np.uint64:
+                turned = kernels.pack(inverted[None])[0] if inverted.any() else None
+                self._calls.append(calls.or_pool(codes, *_window(geometry), turned, pooled))
+            else:
+                turned, steps = inverted if inverted.any() else None, len(comparison.thresholds)
+                self._calls.append(calls.max_pool_bytes(codes, *_window(geometry), steps, turned, pooled))
+            codes = pooled
+        return Codes(codes, self._shapes[step.output][2], step.low)
 
 
-def _codes_of(bits: Bits) -> np.ndarray:
-    signs = [kernels.unpack_images(plane, bits.channels, "NHWC") for plane in np.split(bits.words, bits.planes)]
-    if bits.low is None:
-        return signs[0]
-    return bits.low + sum((each > 0).astype(np.int16) << i for i, each in enumerate(signs))
+def _of_sign(step: Step) -> calls.Compare | None:
+    """The comparison of sums with one threshold each, if that is what the step does."""
+    if step.comparison is None or step.low is not None:
+        return None
+    return step.comparison.thresholds[0], step.comparison.flips
+
+
+def _dtype_of(step: Step) -> type:
+    """What a product makes: sums, signs as bits, or other codes as bytes."""
+    return np.int32 if step.comparison is None else np.uint64 if step.low is None else np.uint8
 
 
 def _window(geometry: Geometry) -> tuple:

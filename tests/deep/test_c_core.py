@@ -21,6 +21,7 @@ SETS = {
             "-mavx512bw",
             "-mavx512vl",
             "-mavx512vpopcntdq",
+            "-mavx512vnni",
             "-mavx2",
             "-mfma",
             "-mpopcnt",

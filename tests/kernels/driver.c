@@ -316,15 +316,11 @@ static int reals(const bits_kernels *kernels, int threads)
     if (covered && memcmp(most, pooled, pixels * w.channels * 4))
         bad = failed(kernels, "max pool", heights, widths, w.channels);
 
-    /* Bits: an OR is the largest of the signs, and a sum of signs a convolution with ones. */
+    /* Bits: an OR is the largest of the signs. */
     bits_window packed = w;
     packed.channels = bits_words(w.channels);
     uint64_t *bits = random_rows(w.images * w.height * w.width, w.channels), *inverted = random_rows(1, w.channels);
     uint64_t *ored = buffer(pixels * packed.channels * 8), *largest = buffer(pixels * packed.channels * 8);
-    float *ones = buffer(each * 4);
-    int32_t *sums = buffer(pixels * 4);
-    for (size_t k = 0; k < each; k++)
-        ones[k] = 1;
     bits_unpack_f32(bits, w.images * w.height * w.width, w.channels, x);
     bits_reference_max_pool(&w, x, most), bits_reference_pack(most, pixels, w.channels, largest);
     for (size_t i = 0; i < pixels * packed.channels; i++)
@@ -332,12 +328,6 @@ static int reals(const bits_kernels *kernels, int threads)
     bits_or_pool(&packed, bits, inverted, ored);
     if (covered && memcmp(ored, largest, pixels * packed.channels * 8))
         bad = failed(kernels, "pool over bits", heights, widths, w.channels);
-    bits_reference_convolve_reals(&w, x, around, 1, ones, expected);
-    if (REFUSING_EACH_ALLOCATION(bits_sum_windows(&packed, bits, w.channels, (int)around, sums)))
-        bad = failed(kernels, "sums of signs", heights, widths, w.channels);
-    for (size_t i = 0; i < pixels; i++)
-        if ((float)sums[i] != expected[i])
-            bad = failed(kernels, "sums of signs", heights, widths, w.channels);
 
     /* Steps from value to value: each as written. */
     float *a = random_wholes(size, 3), *b = random_wholes(size, 3), *made = buffer(size * 4);
@@ -361,7 +351,113 @@ static int reals(const bits_kernels *kernels, int threads)
     }
     free(x), free(weights), free(as_reals), free(as_codes), free(thresholds), free(flips), free(expected), free(out);
     free(expected_bits), free(out_bits), free(most), free(pooled), free(bits), free(inverted), free(ored), free(largest);
-    free(ones), free(sums), free(a), free(b), free(made);
+    free(a), free(b), free(made);
+    return bad;
+}
+
+/* Codes as bytes, with all values that they and their weights may have. */
+static int bytes(const bits_kernels *kernels, int threads)
+{
+    bits_window w = {.images = below(3) ? 1 + below(3) : 1 + below(30), .height = 1 + below(9), .width = 1 + below(40),
+                     .channels = 1 + below(below(4) ? 20 : 150), .kernel = {1 + below(3), 1 + below(4)},
+                     .stride = {1 + below(2), 1 + below(2)}, .dilation = {1 + below(2), 1 + below(2)}};
+    for (int i = 0; i < 2; i++)
+        w.before[i] = below(w.kernel[i]), w.after[i] = below(w.kernel[i]);
+    const size_t heights = bits_window_size(&w, 0), widths = bits_window_size(&w, 1), filters = 1 + below(100);
+    if (!heights || !widths)
+        return 0;
+    const int joined = w.dilation[1] == 1, largest = below(2) ? 255 : 3;
+    const size_t run = w.channels * (joined ? w.kernel[1] : 1), runs = w.kernel[0] * (joined ? 1 : w.kernel[1]);
+    const size_t quads = run / 4 + (run % 4 != 0), each = run * runs, size = w.images * w.height * w.width * w.channels;
+    const size_t pixels = w.images * heights * widths, panels = bits_panels(filters), padded = panels * BITS_PANEL;
+    const size_t words = bits_words(filters), steps = 1 + below(4);
+    uint8_t *x = buffer(size), around = (uint8_t)below((size_t)largest + 1);
+    int8_t *weights = buffer(filters * each), *in_panels = aligned_buffer(padded * runs * quads * 4);
+    int32_t *base = buffer(padded * 4), *thresholds = buffer(steps * padded * 4);
+    uint32_t *flips = buffer(panels * 4);
+    for (size_t i = 0; i < size; i++)
+        x[i] = (uint8_t)below((size_t)largest + 1);
+    for (size_t i = 0; i < filters * each; i++)
+        weights[i] = (int8_t)(largest == 255 ? (int)below(256) - 128 : (int)below(4) - 2);
+    memset(in_panels, 0, padded * runs * quads * 4);
+    for (size_t f = 0; f < filters; f++)
+        for (size_t r = 0; r < runs; r++)
+            for (size_t k = 0; k < run; k++) {
+                const size_t quad = (f / BITS_PANEL * runs + r) * quads + k / 4;
+                in_panels[(quad * BITS_PANEL + f % BITS_PANEL) * 4 + k % 4] = weights[f * each + r * run + k];
+            }
+    for (size_t f = 0; f < padded; f++) {
+        base[f] = (int32_t)below(2001) - 1000;
+        for (size_t s = 0; s < steps; s++)
+            thresholds[s * padded + f] = (int32_t)below(9999) - 5000;
+    }
+    for (size_t j = 0; j < panels; j++)
+        flips[j] = (uint32_t)next();
+    int32_t *expected = buffer(pixels * filters * 4), *out = buffer(pixels * filters * 4);
+    uint8_t *expected_codes = buffer(pixels * filters), *codes = buffer(pixels * filters);
+    uint64_t *expected_bits = buffer(pixels * words * 8), *bits = buffer(pixels * words * 8);
+    bits_reference_convolve_bytes(&w, x, around, filters, weights, expected);
+    memset(expected_bits, 0, pixels * words * 8);
+    for (size_t i = 0; i < pixels * filters; i++) {
+        const size_t f = i % filters;
+        const int flip = flips[f / BITS_PANEL] >> f % BITS_PANEL & 1;
+        expected[i] += base[f];
+        expected_codes[i] = 0;
+        for (size_t s = 0; s < steps; s++)
+            expected_codes[i] = (uint8_t)(expected_codes[i] + ((expected[i] >= thresholds[s * padded + f]) != flip));
+        expected_bits[i / filters * words + f / 64] |= (uint64_t)((expected[i] >= thresholds[f]) != flip) << f % 64;
+    }
+    int bad = 0;
+    bits_results results = {.base = base};
+    if (REFUSING_EACH_ALLOCATION(
+            bits_convolve_bytes(kernels, &w, x, around, filters, in_panels, &results, out, threads))
+        || memcmp(out, expected, pixels * filters * 4))
+        bad = failed(kernels, "convolution of bytes", heights, widths, filters);
+    results = (bits_results){base, steps, thresholds, flips, 0};
+    memset(codes, 0x55, pixels * filters);
+    if (REFUSING_EACH_ALLOCATION(
+            bits_convolve_bytes(kernels, &w, x, around, filters, in_panels, &results, codes, threads))
+        || memcmp(codes, expected_codes, pixels * filters))
+        bad = failed(kernels, "convolution of bytes to codes", heights, widths, filters);
+    memset(codes, 0x55, pixels * filters);
+    bits_compare(kernels, expected, pixels, filters, &results, codes);
+    if (memcmp(codes, expected_codes, pixels * filters))
+        bad = failed(kernels, "codes of sums", heights, widths, filters);
+    results = (bits_results){base, 1, thresholds, flips, 1};
+    memset(bits, 0x55, pixels * words * 8);
+    if (REFUSING_EACH_ALLOCATION(
+            bits_convolve_bytes(kernels, &w, x, around, filters, in_panels, &results, bits, threads))
+        || memcmp(bits, expected_bits, pixels * words * 8))
+        bad = failed(kernels, "convolution of bytes to bits", heights, widths, filters);
+    memset(bits, 0x55, pixels * words * 8);
+    bits_compare(kernels, expected, pixels, filters, &results, bits);
+    if (memcmp(bits, expected_bits, pixels * words * 8))
+        bad = failed(kernels, "bits of sums", heights, widths, filters);
+
+    /* The largest of each window, which floats have too. */
+    float *as_reals = buffer(size * 4), *most = buffer(pixels * w.channels * 4);
+    uint8_t *inverted = buffer(w.channels), *pooled = buffer(pixels * w.channels), *back = buffer(size);
+    for (size_t i = 0; i < size; i++)
+        as_reals[i] = (float)x[i] - 100;
+    for (size_t c = 0; c < w.channels; c++)
+        inverted[c] = (uint8_t)below(2);
+    kernels->to_bytes(as_reals, size, -100, back);
+    if (memcmp(back, x, size))
+        bad = failed(kernels, "floats to bytes", heights, widths, w.channels);
+    if (w.dilation[0] == 1 && w.dilation[1] == 1) { /* every window has something of the map under it */
+        bits_reference_max_pool(&w, as_reals, most);
+        bits_max_pool_bytes(&w, x, (uint8_t)largest, inverted, pooled);
+        for (size_t i = 0; i < pixels * w.channels; i++) {
+            const int value = (int)most[i] + 100;
+            if (pooled[i] != (inverted[i % w.channels] ? largest - value : value)) {
+                bad = failed(kernels, "pool over bytes", heights, widths, w.channels);
+                break;
+            }
+        }
+    }
+    free(x), free(weights), free(in_panels), free(base), free(thresholds), free(flips), free(expected), free(out);
+    free(expected_codes), free(codes), free(expected_bits), free(bits), free(as_reals), free(most), free(inverted);
+    free(pooled), free(back);
     return bad;
 }
 
@@ -420,7 +516,8 @@ int main(int argc, char **argv)
             const size_t columns = s % 20 == 19 ? 0 : 1 + below(large ? 70 : s % 10 ? 700 : 9000);
             if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
                 || values(sets[i], below(40), below(100), columns, threads)
-                || convolution(sets[i], large, threads) || reals(sets[i], threads) || packing(sets[i], below(40), 1 + below(300)))
+                || convolution(sets[i], large, threads) || reals(sets[i], threads) || bytes(sets[i], threads)
+                || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
         }
     printf("%ld random shapes, instruction sets:", shapes);

@@ -26,6 +26,11 @@ X, FILTERS, TAP_SUMS = zeros((2, 5, 6, 2), WORDS), panels(2, 64, 6), zeros(2 * 6
 # Maps of the same size under a window of the same kernel: kernel, stride, dilation, padding
 WINDOW, MAPS = (2, 3, 1, 1, 1, 1, 0, 0, 0, 0), zeros((2, 5, 6, 5), np.float32)
 
+CODES, BASE = zeros((2, 5, 6, 5), np.uint8), zeros(64, INT32)
+SUMS = _kernels.Results(64, BASE, None, None, False)
+STEPS = _kernels.Results(64, BASE, zeros((3, 64), INT32), zeros(2, np.uint32), False)
+SIGNS = _kernels.Results(64, BASE, zeros((1, 64), INT32), zeros(2, np.uint32), True)
+
 # Arguments that fit. Sizes end where words and panels end, so that one more of anything needs another word or panel.
 FITTING = {
     "pack_f32": [zeros((3, 128), np.float32), zeros((3, 2), WORDS)],
@@ -56,11 +61,21 @@ FITTING = {
                   zeros(24, np.float32)],
     "MaxPool": [MAPS, WINDOW, zeros((2, 4, 4, 5), np.float32)],
     "OrPool": [X, WINDOW, zeros(2, WORDS), zeros((2, 4, 4, 2), WORDS)],
-    "SignSums": [X, 128, WINDOW, 0, zeros((2, 4, 4, 1), INT32)],
-    "Comparison": [zeros((3, 64), INT32), zeros((2, 64), INT32), zeros(2, np.uint32), zeros((2, 3, 1), WORDS)],
-    "Combination": [zeros((2, 3, 10), INT32), zeros((2, 3), INT32), 2, -1, 1, zeros(5, INT32), zeros((3, 5), INT32)],
+    "Results": [64, zeros(64, INT32), zeros((1, 64), INT32), zeros(2, np.uint32), True],
+    "ByteConvolution": [CODES, WINDOW, 64, zeros(2 * 16 * 64, np.int8), 0, SUMS, zeros((2, 4, 4, 64), INT32), 1],
+    "ByteConvolution to codes": [CODES, WINDOW, 64, zeros(2 * 16 * 64, np.int8), 0, STEPS,
+                                 zeros((2, 4, 4, 64), np.uint8), 1],
+    "ByteConvolution to signs": [CODES, WINDOW, 64, zeros(2 * 16 * 64, np.int8), 0, SIGNS,
+                                 zeros((2, 4, 4, 1), WORDS), 1],
+    "BytePool": [CODES, WINDOW, 3, zeros(5, np.uint8), zeros((2, 4, 4, 5), np.uint8)],
+    "ToBytes": [zeros(24, np.float32), 0.0, zeros(24, np.uint8)],
+    "Comparison": [zeros((3, 64), INT32), STEPS, zeros((3, 64), np.uint8)],
+    "Comparison to signs": [zeros((3, 64), INT32), SIGNS, zeros((3, 1), WORDS)],
     "naive_matmul": [zeros((3, 5), np.float32), zeros((4, 5), np.float32), zeros((3, 4), np.float32)],
 }  # fmt: skip
+
+
+MAY_BE_NONE = {("OrPool", 2), ("BytePool", 3), ("Results", 1)}
 
 
 def compiled(name):
@@ -92,7 +107,7 @@ def test_an_array_of_another_length_is_refused(name, arguments):
 @pytest.mark.parametrize(
     ("name", "place"),
     [(name, place) for name, arguments in FITTING.items() for place in range(len(arguments))
-     if isinstance(arguments[place], np.ndarray) and (name, place) != ("OrPool", 2)],  # which may be None
+     if isinstance(arguments[place], np.ndarray) and (name, place) not in MAY_BE_NONE],
 )  # fmt: skip
 def test_nothing_in_the_place_of_an_array_is_refused(name, place):
     arguments = [*FITTING[name][:place], None, *FITTING[name][place + 1 :]]

@@ -107,34 +107,41 @@ def test_steps_round_as_torch_does(isa):
 @pytest.mark.parametrize("isa", SETS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_products_of_planes_are_those_of_codes(isa, data):
-    """Two's complement weights and unsigned codes, as LSQ has them, by convolutions of signs."""
+def test_convolutions_of_codes_equal_torch(isa, data):
+    """Codes and weights of up to 8 bits, with sums, codes and signs as results."""
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
-    bits, weight_bits = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 2))
-    channels, filters, size = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70)), data.draw(st.integers(3, 6))
-    codes = rng.integers(0, 2**bits, (2, size, size, channels))
-    weights = rng.integers(-(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1), (filters, 3, 3, channels))
-    expected = torch_convolution(codes.astype("f4"), weights.astype("f4"), (1, 1), (1, 1, 1, 1), (1, 1), 0)
-    first = -(2 ** (weight_bits - 1))
-    signs = [np.where((weights - first) >> j & 1, 1, -1).astype(np.int8) for j in range(weight_bits)]
-    ready = kernels.prepack_filters(np.concatenate(signs).transpose(0, 3, 1, 2))
-    words = np.concatenate([kernels.pack_images((codes >> i & 1).astype(bool), "NHWC") for i in range(bits)])
-    sums = np.empty((bits * 2, size, size, weight_bits * filters), np.int32)
-    of_signs = np.empty((bits * 2, size, size, 1), np.int32)
-    out = np.empty((2, size, size, filters), np.int32)
-    of_weights, of_codes = 2 * first + 2**weight_bits - 1, 2**bits - 1
-    alone = of_codes * 2 * weights.reshape(filters, -1).sum(1)
-    thresholds = rng.integers(-30, 30, (3, filters)).astype(np.int32)
+    bits, low = data.draw(st.sampled_from([(2, 0), (8, -128), (8, 0)]))
+    channels, filters = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
+    height, width, count = (data.draw(st.integers(3, most)) for most in (6, 40, 3))
+    kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = data.draw(st.tuples(*[st.integers(0, 1)] * 4))
+    stride, dilation = data.draw(st.sampled_from([((1, 1), (1, 1)), ((2, 1), (1, 1)), ((1, 1), (1, 2))]))
+    if dilation[1] == 2 and 2 * kernel[1] - 1 > width:
+        dilation = (1, 1)
+    codes = rng.integers(low, low + 2**bits, (count, height, width, channels))
+    weights = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (filters, *kernel, channels))
+    expected = torch_convolution(codes.astype("f4"), weights.astype("f4"), stride, padding, dilation, 0)
+    ready = prepared.prepack_bytes(weights, dilation)
+    x, steps = (codes - low).astype(np.uint8), data.draw(st.integers(1, 5))
+    thresholds = np.sort(rng.integers(-3000, 3000, (steps, filters)).astype(np.int32), 0)
     flips = rng.random(filters) < 0.5
-    compared = np.empty((3 * 2, size, size, -(-filters // 64)), np.uint64)
+    wanted = ((expected[..., None, :] >= thresholds) != flips).sum(-2)
+    sums, made = np.empty(expected.shape, np.int32), np.empty((2, *expected.shape), np.uint8)
+    signs = np.empty((2, *expected.shape[:3], -(-filters // 64)), np.uint64)
+    one = (thresholds[:1], flips)
+    threads = data.draw(st.integers(1, 2))
     with kernels.instruction_set(isa):
-        prepared.conv2d(words, ready, sums, (1, 1), (1, 1), (1, 1), pad_value=-1)()
-        prepared.sum_signs(words, channels, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), -1, of_signs)()
-        prepared.combine(sums, of_signs, bits, weight_bits, of_weights, 1, alone, out)()
-        prepared.compare(out, (thresholds, flips), compared)()
-    np.testing.assert_array_equal(out, expected)
-    for step, threshold in zip(np.split(compared, 3), thresholds, strict=True):
-        np.testing.assert_array_equal(kernels.unpack_images(step, filters, "NHWC") > 0, (out >= threshold) != flips)
+        given_x = (x, low, ready)
+        prepared.conv2d_bytes(*given_x, sums, stride, padding, threads=threads)()
+        prepared.conv2d_bytes(*given_x, made[0], stride, padding, comparison=(thresholds, flips), threads=threads)()
+        prepared.conv2d_bytes(*given_x, signs[0], stride, padding, comparison=one, threads=threads)()
+        prepared.compare(sums, (thresholds, flips), made[1])()
+        prepared.compare(sums, one, signs[1])()
+    np.testing.assert_array_equal(sums, expected)
+    for each in made:
+        np.testing.assert_array_equal(each, wanted)
+    for each in signs:
+        np.testing.assert_array_equal(kernels.unpack_images(each, filters, "NHWC") > 0, (expected >= one[0]) != flips)
 
 
 def test_pools_equal_torch():
@@ -151,6 +158,12 @@ def test_pools_equal_torch():
     prepared.or_pool(kernels.pack_images(x, "NHWC"), *geometry, inverted, words)()
     wanted = (expected >= 0) ^ np.array([False, True, True, False, True])
     np.testing.assert_array_equal(kernels.unpack_images(words, 5, "NHWC") > 0, wanted)
+    codes, out = np.empty(x.shape, np.uint8), np.empty(expected.shape, np.uint8)
+    prepared.to_bytes(x, -9, codes)()
+    np.testing.assert_array_equal(codes, x + 9)
+    inverted = np.array([False, True, True, False, True])
+    prepared.max_pool_bytes(codes, *geometry, 18, inverted, out)()
+    np.testing.assert_array_equal(out, np.where(inverted, 9 - expected, expected + 9))
 
 
 def test_windows_beside_the_map_and_arrays_of_other_sizes_are_refused():
@@ -163,5 +176,23 @@ def test_windows_beside_the_map_and_arrays_of_other_sizes_are_refused():
         prepared.pointwise(x, [("round", ())], out)
     with pytest.raises(ValueError, match="numbers of a step"):
         prepared.pointwise(x, [("add", (np.zeros(5, np.float32),))], np.zeros_like(x))
+    codes, ready = np.zeros((1, 2, 2, 3), np.uint8), prepared.prepack_bytes(np.ones((4, 1, 1, 3), int))
+    bytes_out, one = np.zeros((1, 2, 2, 4), np.uint8), (np.zeros((1, 4), np.int32), np.zeros(4, bool))
+    plain = ((1, 1), (0, 0, 0, 0))
+    with pytest.raises(ValueError, match="filters for 3 channels"):
+        prepared.conv2d_bytes(codes[..., :2].copy(), 0, ready, bytes_out, *plain, comparison=one)
+    with pytest.raises(ValueError, match="Buffer dtype mismatch"):
+        prepared.conv2d_bytes(codes, 0, ready, bytes_out, *plain)  # sums are int32
+    with pytest.raises(ValueError, match="out must be 4"):
+        prepared.conv2d_bytes(codes, 0, ready, bytes_out[..., :3].copy(), *plain, comparison=one)
+    two = (np.zeros((2, 4), np.int32), np.zeros(4, bool))
+    with pytest.raises(ValueError, match="steps must be 1, received 2"):
+        prepared.conv2d_bytes(codes, 0, ready, np.zeros((1, 2, 2, 1), np.uint64), *plain, comparison=two)
+    with pytest.raises(OverflowError):
+        prepared.conv2d_bytes(codes, 1, ready, bytes_out, *plain, comparison=one)  # a padding of 0 is no such code
+    with pytest.raises(ValueError, match="-128 to 127"):
+        prepared.prepack_bytes(np.full((1, 1, 1, 1), 128))
+    with pytest.raises(ValueError, match="values of out"):
+        prepared.to_bytes(x, 0, np.zeros(5, np.uint8))
     with pytest.raises(TypeError, match="float32"):
         prepared.pack(x.astype(np.float64), np.zeros((1, 2, 2, 1), np.uint64))

@@ -260,7 +260,7 @@ class Writer:
             numbers = [_real(v) for v in (step_size, operation.levels, operation.low, operation.high)]
             return self._call("levels", [x, size, *numbers], "codes", size)
         shift = [self._optional(operation.shift), 0 if operation.shift is None else operation.shift.size]
-        if not step.makes_bits:
+        if not step.makes_codes:
             return self._call("sign_codes", [x, size, *shift, int(operation.strict)], "codes", size)
         pixels, channels = shape[0] * shape[1], shape[2]
         arguments = [x, pixels, channels, *shift, int(operation.strict)]
@@ -270,7 +270,7 @@ class Writer:
         operation, size = step.operation, int(np.prod(shape))
         weights, x = operation.weights, self.values[operation.inputs[0]]
         window = self._window(operation.geometry, self._given(operation), shape, operation.groups, operation.pad_value)
-        if step.takes_bits:
+        if step.takes_codes:
             rows = weights.values.reshape(-1, weights.values.shape[3])
             array = self._tensor(weights, "bits", _tight_words(rows > 0), WEIGHTS)
             self.layers.append((array, *rows.shape))
