@@ -211,29 +211,6 @@ void bits_max_pool(const bits_kernels *kernels, const bits_window *w, const floa
             }
 }
 
-void bits_max_pool_bytes(const bits_window *w, const uint8_t *x, uint8_t steps, const uint8_t *inverted, uint8_t *out)
-{
-    const size_t heights = bits_window_size(w, 0), widths = bits_window_size(w, 1), channels = w->channels;
-    for (size_t image = 0; image < w->images; image++, x += w->height * w->width * channels)
-        for (size_t row = 0; row < heights; row++)
-            for (size_t column = 0; column < widths; column++, out += channels) {
-                size_t top, bottom, left, right;
-                taps(w, 0, row, &top, &bottom), taps(w, 1, column, &left, &right);
-                memset(out, 0, channels);
-                for (size_t u = top; u < bottom; u++)
-                    for (size_t v = left; v < right; v++) {
-                        const size_t y = row * w->stride[0] + u * w->dilation[0] - w->before[0];
-                        const size_t z = column * w->stride[1] + v * w->dilation[1] - w->before[1];
-                        const uint8_t *restrict values = x + (y * w->width + z) * channels;
-                        uint8_t *restrict most = out;
-                        for (size_t c = 0; c < channels; c++)
-                            most[c] = values[c] > most[c] ? values[c] : most[c];
-                    }
-                for (size_t c = 0; inverted && c < channels; c++)
-                    out[c] = inverted[c] ? (uint8_t)(steps - out[c]) : out[c];
-            }
-}
-
 /* The output positions whose tap u lies on the map: first .. end - 1. */
 static void positions(const bits_window *w, int axis, size_t u, size_t *first, size_t *end)
 {
@@ -244,11 +221,42 @@ static void positions(const bits_window *w, int axis, size_t u, size_t *first, s
     *end = *end < outputs ? *end : outputs;
 }
 
-/* The value under tap (u, v) of the window at output position (row, first). */
-static size_t place(const bits_window *w, size_t row, size_t first, size_t u, size_t v)
+/* The value under tap (u, v) of the window at output position (row, column). */
+static size_t place(const bits_window *w, size_t row, size_t column, size_t u, size_t v)
 {
     const size_t y = row * w->stride[0] + u * w->dilation[0] - w->before[0];
-    return y * w->width + first * w->stride[1] + v * w->dilation[1] - w->before[1];
+    return y * w->width + column * w->stride[1] + v * w->dilation[1] - w->before[1];
+}
+
+/* most = max(most, x), n bytes; sixteen at a time, which is one vector everywhere. */
+static void larger_bytes(uint8_t *restrict most, const uint8_t *restrict x, size_t n)
+{
+    for (; n >= 16; n -= 16, most += 16, x += 16)
+        for (size_t i = 0; i < 16; i++)
+            most[i] = x[i] > most[i] ? x[i] : most[i];
+    for (size_t i = 0; i < n; i++)
+        most[i] = x[i] > most[i] ? x[i] : most[i];
+}
+
+void bits_max_pool_bytes(const bits_window *w, const uint8_t *x, uint8_t steps, const uint8_t *inverted, uint8_t *out)
+{
+    const size_t heights = bits_window_size(w, 0), widths = bits_window_size(w, 1), channels = w->channels;
+    for (size_t image = 0; image < w->images; image++, x += w->height * w->width * channels)
+        for (size_t row = 0; row < heights; row++, out += widths * channels) {
+            size_t top, bottom, first, end;
+            taps(w, 0, row, &top, &bottom);
+            memset(out, 0, widths * channels);
+            for (size_t u = top; u < bottom; u++)
+                for (size_t v = 0; v < w->kernel[1]; v++) {
+                    positions(w, 1, v, &first, &end);
+                    const uint8_t *from = first < end ? x + place(w, row, first, u, v) * channels : NULL;
+                    for (size_t column = first; column < end; column++, from += w->stride[1] * channels)
+                        larger_bytes(out + column * channels, from, channels);
+                }
+            for (size_t i = 0; inverted && i < widths * channels; i += channels)
+                for (size_t c = 0; c < channels; c++)
+                    out[i + c] = inverted[c] ? (uint8_t)(steps - out[i + c]) : out[i + c];
+        }
 }
 
 void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inverted, uint64_t *out)
