@@ -83,8 +83,9 @@ METHODS = Study(
 )
 
 # What a trained float network can do for few bits: give its weights to begin with, or its scores to learn from. Two
-# steps of training: real weights under binary activations, then the signs of these. First and last layers of 8 bits,
-# by which a network becomes bits exactly. And another network in float. Rates are those of METHODS.
+# steps of training: real weights under binary activations, then the signs of these. As all of these cost twice the
+# epochs, also those by themselves. First and last layers of 8 bits, by which a network becomes bits exactly. And
+# another network in float. Rates are those of METHODS.
 VARIED = ("xnor-operator", "lsq-w2a2", "bi-real")
 EXACT = ("bnn", "lsq-w2a2")
 SHARE = 0.5  # of the loss that compares with the teacher
@@ -100,13 +101,15 @@ def _variants(seed: int) -> list[Run]:
     first = _run("bi-real, real weights", "bi-real", _tuned("bi-real", seed))
     first = replace(first, method_options={**first.method_options, "weights": "real"})
     runs += [first, _run("bi-real, two steps", "bi-real", _tuned("bi-real", seed), start=first)]
+    for arm in ("float", *VARIED):
+        runs.append(_run(f"{arm}, twice the epochs", arm, replace(_tuned(arm, seed), epochs=2 * EPOCHS)))
     runs += [_run(f"{arm}, 8-bit ends", arm, _tuned(arm, seed), first_last="int8") for arm in EXACT]
     return [*runs, _run(SEPARABLE, SEPARABLE, _tuned(SEPARABLE, seed))]
 
 
 VARIANTS = Study(
     name="words-variants",
-    question="What do float weights or scores to begin with, two steps, 8-bit ends or another network change?",
+    question="What do a float network's help, more epochs, 8-bit ends or another network change?",
     runs=tuple(run for seed in range(3) for run in _variants(seed)),
     checkpoints=frozenset(f"{arm}, 8-bit ends" for arm in EXACT),
 )
