@@ -6,7 +6,7 @@ They are compared with ours where they are installed (the extra ``rivals`` of py
 
 import ctypes
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import distribution
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy as np
 
 from bnnlib import kernels
 
-__all__ = ["bnn_lab", "onnxruntime_2bit", "onnxruntime_network", "openvino_convolution", "openvino_network"]
+__all__ = [
+    "bnn_lab", "onnxruntime_2bit", "onnxruntime_network", "openvino_chain", "openvino_convolution", "openvino_network",
+]  # fmt: skip
 
 _BNN_LAB_SETS = {1: "avx2", 2: "avx512-vpopcntdq"}  # the numbers that the library gives its kernels
 _BLOCK = 128  # weights that share a scale, for MatMulNBits; 32 and 64 were no faster
@@ -187,18 +189,47 @@ def openvino_convolution(x: np.ndarray, w: np.ndarray) -> Callable[[], np.ndarra
     Returns:
         The convolution: float32 (N, H, W, filters), in an array that the calls share. On one thread.
     """
+    return openvino_chain(x, [(w, 1, None)])
+
+
+def openvino_chain(
+    x: np.ndarray, layers: Sequence[tuple[np.ndarray, int, np.ndarray | None]]
+) -> Callable[[], np.ndarray]:
+    """A chain of OpenVINO's BinaryConvolutions, 3x3 with zero padding 1; see :func:`openvino_convolution`.
+
+    Args:
+        x: signs as float32, (N, C, H, W).
+        layers: of each its weights, signs as float32 (filters, channels, 3, 3); the width and stride of the max pool
+            over its sums, 1 for none; and the whole thresholds, (filters,), from which on a sum is +1 for the next
+            layer. The last one has None: its sums are the result.
+
+    Returns:
+        The last sums: float32 (N, H, W, filters), in an array that the calls share. On one thread.
+    """
     import openvino
     from openvino import opset13 as ops
 
+    def bounds(values: np.ndarray):
+        return ops.constant(values.astype(np.float32).reshape(1, -1, 1, 1))
+
+    def signs_of(values, below: np.ndarray, from_: np.ndarray):
+        minus, plus = (bounds(np.full(1, sign)) for sign in (-1, 1))
+        return ops.fake_quantize(values, bounds(below), bounds(from_), minus, plus, 2)
+
     image = ops.parameter(x.shape, np.float32)
-    low, high = (ops.constant(np.full((1, 1, 1, 1), bound, np.float32)) for bound in (-1, 1))
-    signs = ops.fake_quantize(image, low, high, low, high, 2)
-    bits = openvino.Tensor(openvino.Type.u1, openvino.Shape(w.shape))
-    bits.data.reshape(-1).view(np.uint8)[:] = np.packbits(w.reshape(-1) > 0, bitorder="little")
+    values, below, from_ = image, np.full(1, -1), np.full(1, 1)
     ones = [1, 1]  # strides, padding on either side, dilations
-    sums = ops.binary_convolution(signs, ops.constant(bits), ones, ones, ones, ones, "xnor-popcount", 0.0)
-    last = ops.transpose(sums, ops.constant(np.array([0, 2, 3, 1])))
-    model = openvino.Model([last], [image], "convolution")
+    for w, pool, thresholds in layers:
+        bits = openvino.Tensor(openvino.Type.u1, openvino.Shape(w.shape))
+        bits.data.reshape(-1).view(np.uint8)[:] = np.packbits(w.reshape(-1) > 0, bitorder="little")
+        signs = signs_of(values, below, from_)
+        values = ops.binary_convolution(signs, ops.constant(bits), ones, ones, ones, ones, "xnor-popcount", 0.0)
+        if pool > 1:
+            values = ops.max_pool(values, [pool, pool], ones, [0, 0], [0, 0], [pool, pool]).output(0)
+        if thresholds is not None:
+            below, from_ = thresholds - 1, thresholds
+    last = ops.transpose(values, ops.constant(np.array([0, 2, 3, 1])))
+    model = openvino.Model([last], [image], "convolutions")
     options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
     request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(x), shared_memory=True))

@@ -11,10 +11,13 @@ from torch import nn
 
 import bnnlib
 from bnnlib import models
-from bnnlib.bench.engines import onnxruntime_network, openvino_network
+from bnnlib.bench.engines import onnxruntime_network, openvino_chain, openvino_network
 from bnnlib.bench.pairs import limited_to
 from bnnlib.bench.timing import side_by_side
 from bnnlib.layers import BinConv2d, BinLinear
+from bnnlib.packed.operations import Product
+from bnnlib.packed.plan import planned
+from bnnlib.packed.runtime import PackedModel
 from bnnlib.quantizers import SteSign
 from bnnlib.training import seeded
 
@@ -31,11 +34,13 @@ class Contest:
         bits: makes the network whose packed form is timed.
         twin: makes the same network with float32 weights and activations.
         input_shape: of one input.
+        chain: whether it is binary convolutions and what OpenVINO has for these.
     """
 
     bits: Callable[[], nn.Module]
     twin: Callable[[], nn.Module]
     input_shape: tuple[int, ...]
+    chain: bool = False
 
 
 def _of_course(model: str, method: str, **options) -> Contest:
@@ -76,6 +81,12 @@ def vgg_small(binary: bool) -> nn.Module:
     return nn.Sequential(*layers, linear(1024, 10, bias=False), nn.BatchNorm1d(10))
 
 
+def convolutions(binary: bool) -> nn.Module:
+    """VGG-small's binary convolutions by themselves, from the signs of 128 maps to the sums of the last."""
+    whole = vgg_small(binary)
+    return nn.Sequential(*whole[3:19], nn.Flatten())
+
+
 def perceptron(binary: bool) -> nn.Module:
     """784-1024-1024-10, the signs of its inputs included."""
     _, linear, activation = _layers(binary)
@@ -87,6 +98,9 @@ def perceptron(binary: bool) -> nn.Module:
 
 NETWORKS: dict[str, Contest] = {
     "VGG-small": Contest(lambda: vgg_small(True), lambda: vgg_small(False), (3, 32, 32)),
+    "VGG-small's convolutions": Contest(
+        lambda: convolutions(True), lambda: convolutions(False), (128, 32, 32), chain=True
+    ),
     "MLP": Contest(lambda: perceptron(True), lambda: perceptron(False), (784,)),
     "compact CNN, 1 bit": _of_course("compact-cnn", "xnor-operator", first_last="int8"),
     "compact CNN, 2 bits": _of_course("compact-cnn", "lsq-w2a2", first_last="int8"),
@@ -110,7 +124,8 @@ def measure_networks(
 
     The weights are random: no time depends on them. The twin is a network of convolutions, pools, norms and ReLU as
     anybody would train it, in PyTorch with the layout that is faster, eager and compiled, and as ONNX in the runtimes
-    that are installed (float32, and int8 by ONNX Runtime's own static quantisation).
+    that are installed (float32, and int8 by ONNX Runtime's own static quantisation). Binary convolutions by themselves
+    are also timed by OpenVINO's own.
 
     Args:
         names: of ``NETWORKS``.
@@ -135,11 +150,34 @@ def measure_networks(
                 x = np.random.default_rng(0).standard_normal((batch, *contest.input_shape)).astype(np.float32)
                 contenders = {"packed": lambda x=x, packed=packed: packed.scores(x)}
                 contenders |= _torch(twin, x, compiled, skipped) | _engines(twin, contest.input_shape, x, skipped)
+                if contest.chain:
+                    contenders |= _chain(packed, x, skipped)
                 table = side_by_side(contenders, rounds=rounds).reset_index()
                 for row in table.to_dict("records"):
                     rows.append({"network": name, "batch": batch, **row})
                     progress(rows[-1])
     return pd.DataFrame(rows).round(5)
+
+
+def _chain(packed: PackedModel, x: np.ndarray, skipped) -> dict[str, Callable[[], object]]:
+    """The same convolutions and thresholds by OpenVINO's BinaryConvolution, if its sums are the same."""
+    if importlib.util.find_spec("openvino") is None:
+        skipped("OpenVINO BinaryConvolution", "openvino is not installed")
+        return {}
+    layers = []
+    for step in planned(packed):
+        if isinstance(step.operation, Product):
+            compared = step.comparison
+            pool = 1 if compared is None or not compared.pools else compared.pools[0][0].kernel[0]
+            weights = step.operation.weights.values.transpose(0, 3, 1, 2).astype(np.float32)
+            layers.append((weights, pool, None if compared is None else compared.thresholds[0].astype(np.int64)))
+    weights, _, _ = layers[-1]
+    layers[-1] = weights, 2, None  # the pool at the end follows no threshold
+    run = openvino_chain(x, layers)
+    if not np.array_equal(run().transpose(0, 3, 1, 2).reshape(len(x), -1), packed.scores(x)):
+        skipped("OpenVINO BinaryConvolution", "its sums are others than ours")
+        return {}
+    return {"OpenVINO BinaryConvolution": run}
 
 
 def _settled(contest: Contest) -> nn.Module:
