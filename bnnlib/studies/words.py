@@ -87,6 +87,7 @@ METHODS = Study(
 # epochs, also those by themselves. First and last layers of 8 bits, by which a network becomes bits exactly. And
 # another network in float. Rates are those of METHODS.
 VARIED = ("xnor-operator", "lsq-w2a2", "bi-real")
+LONGER = ("float", "binaryconnect-deterministic", *VARIED, "reactnet")
 EXACT = ("bnn", "lsq-w2a2")
 SHARE = 0.5  # of the loss that compares with the teacher
 
@@ -101,7 +102,7 @@ def _variants(seed: int) -> list[Run]:
     first = _run("bi-real, real weights", "bi-real", _tuned("bi-real", seed))
     first = replace(first, method_options={**first.method_options, "weights": "real"})
     runs += [first, _run("bi-real, two steps", "bi-real", _tuned("bi-real", seed), start=first)]
-    for arm in ("float", *VARIED):
+    for arm in LONGER:
         runs.append(_run(f"{arm}, twice the epochs", arm, replace(_tuned(arm, seed), epochs=2 * EPOCHS)))
     runs += [_run(f"{arm}, 8-bit ends", arm, _tuned(arm, seed), first_last="int8") for arm in EXACT]
     return [*runs, _run(SEPARABLE, SEPARABLE, _tuned(SEPARABLE, seed))]
