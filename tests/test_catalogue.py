@@ -164,6 +164,9 @@ def test_unknown_models_and_bad_options_are_named():
         models.build("resnet", "float")
     with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), received 1"):
         models.MLP(dropout=1)
+    for build in (models.ResNet18, models.ResNet20, models.MobileNetV2):
+        layers = [m for m in build(dropout=0.2, width=8 if build is not models.MobileNetV2 else 0.25).modules()]
+        assert [m.p for m in layers if isinstance(m, torch.nn.Dropout)] == [0.2]
     with pytest.raises(ValueError, match="at least 8"):
         models.CompactCNN(size=4)
 

@@ -8,7 +8,7 @@ from typing import Any
 from bnnlib.catalogue.hooks import Hooks, centre_weights, clip_latent, set_progress
 from bnnlib.layers import BRANCHED, OPERATOR, PLAIN, LayerFamily
 from bnnlib.losses import LABEL_LOSSES, LOSSES
-from bnnlib.quantizers import LSQ, Identity, Quantizer, StochasticBinaryConnect
+from bnnlib.quantizers import LSQ, Identity, Pruned, Quantizer, StochasticBinaryConnect
 
 Make = Callable[[int], Quantizer]
 FIRST_LAST = ("real", "int8")  # what a first or last layer that a method keeps real becomes
@@ -123,6 +123,11 @@ class Method:
         return self.weight_bits < 32 or self.activation_bits < 32
 
     @property
+    def prunes(self) -> bool:
+        """Whether a share of the weights is 0: see ``varied(pruned=...)``."""
+        return isinstance(self.weight_quantizer(1), Pruned)
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether the prescribed loss compares the network with a trained real one."""
         return self.loss not in LABEL_LOSSES
@@ -178,12 +183,15 @@ class Method:
             block: another order of layers, by the names of their parts.
             branches, mixing: of IE-Net's layers, see :class:`bnnlib.layers.BranchedConv2d`.
             weights: `"real"` leaves weights real and activations as they are: the first of two steps of training.
+            pruned: the share of the weights of each layer, smallest in absolute value, that are 0 from the start (of
+                the float network without its first and last layer): see :class:`bnnlib.quantizers.Pruned`. Not of
+                methods that centre weights, whose procedure is written for whole filters.
 
         Raises:
             ValueError: a change is unknown, or this method has nothing that it could change.
         """
         known = {"block", "clip", "update_scaling", "batch_norm", "probability", "loss", "weights"}
-        known |= {"branches", "mixing"}
+        known |= {"branches", "mixing", "pruned"}
         if unknown := set(changes) - known:
             raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
         made: dict[str, Any] = {}
@@ -200,6 +208,14 @@ class Method:
                 made |= {"weight_quantizer": _real, "weight_bits": 32}
                 made |= {"before_forward": self.before_forward.without(centre_weights), "centring": False}
                 made |= dict.fromkeys(("stochastic", "packable", "idempotent", "two_valued"), False)
+            elif key == "pruned" and not self.centring:
+                make = made.get("weight_quantizer", self.weight_quantizer)
+                made["weight_quantizer"] = lambda size, make=make, share=value: Pruned(make(size), share)
+                made |= dict.fromkeys(("idempotent", "two_valued"), False)
+                if not self.quantizes:
+                    made["real_layers"] = frozenset({"first", "last"})
+                elif made.get("weight_bits", self.weight_bits) == 1:
+                    made["weight_bits"] = 1.58
             elif key in ("branches", "mixing") and self.layers is BRANCHED:
                 options = dict(made.get("layer_options", self.layer_options))
                 made["layer_options"] = tuple(sorted((options | {key: value}).items()))

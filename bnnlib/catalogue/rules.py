@@ -13,7 +13,7 @@ def why_real(
 
     A layer stays real if, in this order,
 
-    1. the method keeps every weight and activation real (``float``);
+    1. the method keeps every weight and activation real (``float``) and prunes none;
     2. it is the first or the last layer and the method's record keeps that one real;
     3. a filter sees one input channel only and the method centres weights over the input channels: all would be zero;
     4. it is depthwise, and activations are quantized: the sum of nine signs has a handful of values;
@@ -31,7 +31,7 @@ def why_real(
         padding_mode: of a convolution.
     """
     _, inputs, *kernel = weight_shape
-    if not method.quantizes:
+    if not method.quantizes and not method.prunes:
         return f"{method.name} keeps every weight real"
     if place in method.real_layers:
         return f"{place} layer, real under {method.name}"

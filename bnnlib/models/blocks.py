@@ -218,6 +218,17 @@ class Builder:
         return built
 
 
+def dropped(share: float) -> list[nn.Module]:
+    """Dropout of that share, as a list to add to a network's layers; none for 0.
+
+    Raises:
+        ValueError: a share outside [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"dropout must lie in [0, 1), received {share}")
+    return [nn.Dropout(share)] if share else []
+
+
 def _split(block: list[nn.Module]) -> tuple[list[nn.Module], list[nn.Module]]:
     """A block without its activation, and the activation, if it ends with one."""
     at = len(block) - isinstance(block[-1], nn.ReLU | HardTanh | RPReLU)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib import catalogue
-from bnnlib.models.blocks import Builder
+from bnnlib.models.blocks import Builder, dropped
 
 
 class MLP(nn.Module):
@@ -35,14 +35,10 @@ class MLP(nn.Module):
         first_last: str = "real",
     ):
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), received {dropout}")
         build = Builder(catalogue.get(method), first_last)
         layers: list[nn.Module] = []
         for inputs, place in [(features, "first")] + [(width, None)] * (hidden - 1):
-            layers += build.linear(inputs, width, place=place)
-            if dropout:
-                layers.append(nn.Dropout(dropout))
+            layers += build.linear(inputs, width, place=place) + dropped(dropout)
         self.layers = nn.Sequential(*layers, *build.linear(width, classes, place="last"))
 
     def forward(self, x: Tensor) -> Tensor:

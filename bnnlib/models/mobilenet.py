@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib import catalogue
-from bnnlib.models.blocks import Builder
+from bnnlib.models.blocks import Builder, dropped
 
 # expansion, channels, blocks and the stride of the first of them; for 32x32 pixels two strides fewer than for 224x224
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -22,6 +22,7 @@ class MobileNetV2(nn.Module):
         classes: number of classes.
         channels: of the input.
         width: multiplies the channels of every layer, rounded to multiples of 8.
+        dropout: share of the values before the linear layer that are dropped in training, in [0, 1).
         first_last: ``"real"``, or ``"int8"`` for 8 bits in the layers that the method keeps real.
 
     Shapes: input (N, channels, H, W) float32, output (N, classes) scores.
@@ -32,8 +33,9 @@ class MobileNetV2(nn.Module):
     input_shape = (3, 32, 32)
 
     def __init__(
-        self, method="float", *, classes: int = 10, channels: int = 3, width: float = 1.0, first_last: str = "real"
-    ):
+        self, method="float", *, classes: int = 10, channels: int = 3, width: float = 1.0, dropout: float = 0.0,
+        first_last: str = "real",
+    ):  # fmt: skip
         super().__init__()
         build = Builder(catalogue.get(method), first_last)
         inputs = _eights(32 * width)
@@ -45,7 +47,7 @@ class MobileNetV2(nn.Module):
                 inputs = outputs
         last = _eights(1280 * max(1.0, width))
         layers += build.conv(inputs, last, 1, padding=0, residual=False)
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), *dropped(dropout))
         self.classifier = nn.Sequential(*build.linear(last, classes, place="last"))
         self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 

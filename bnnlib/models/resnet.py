@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlib import catalogue
-from bnnlib.models.blocks import Builder
+from bnnlib.models.blocks import Builder, dropped
 
 
 class _ResNet(nn.Module):
@@ -14,7 +14,7 @@ class _ResNet(nn.Module):
 
     def __init__(
         self, method, classes: int, channels: int, widths: tuple[int, ...], blocks: int,
-        shortcut: str, projection: str, first_last: str,
+        shortcut: str, projection: str, dropout: float, first_last: str,
     ):  # fmt: skip
         super().__init__()
         if shortcut not in ("block", "layer"):
@@ -31,7 +31,7 @@ class _ResNet(nn.Module):
                     layers += build.conv(inputs, width, stride=stride, residual=True, projection=projection)
                     layers += build.conv(width, width, residual=True)
                 inputs = width
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), *dropped(dropout))
         self.classifier = nn.Sequential(*build.linear(inputs, classes, place="last"))
         self.to(memory_format=torch.channels_last)  # the faster layout on a processor; inputs follow the weights
 
@@ -52,6 +52,7 @@ class ResNet18(_ResNet):
         shortcut: ``"block"``, one around two convolutions, or ``"layer"``, one around each, as Bi-Real Net has it.
         projection: of a shortcut where channels change: ``"real"``, or ``"method"`` for a quantized one. A stride is an
             average on it.
+        dropout: share of the values before the linear layer that are dropped in training, in [0, 1).
         first_last: ``"real"``, or ``"int8"`` for 8 bits in the layers that the method keeps real.
 
     Shapes: input (N, channels, H, W) float32, output (N, classes) scores.
@@ -64,10 +65,10 @@ class ResNet18(_ResNet):
     def __init__(
         self, method="float", *, classes: int = 10, channels: int = 3, width: int = 64,
         shortcut: Literal["block", "layer"] = "block", projection: Literal["real", "method"] = "real",
-        first_last: str = "real",
+        dropout: float = 0.0, first_last: str = "real",
     ):  # fmt: skip
         widths = tuple(width * 2**stage for stage in range(4))
-        super().__init__(method, classes, channels, widths, 2, shortcut, projection, first_last)
+        super().__init__(method, classes, channels, widths, 2, shortcut, projection, dropout, first_last)
 
 
 class ResNet20(_ResNet):
@@ -84,7 +85,7 @@ class ResNet20(_ResNet):
     def __init__(
         self, method="float", *, classes: int = 10, channels: int = 3, width: int = 16,
         shortcut: Literal["block", "layer"] = "layer", projection: Literal["real", "method"] = "real",
-        first_last: str = "real",
+        dropout: float = 0.0, first_last: str = "real",
     ):  # fmt: skip
         widths = tuple(width * 2**stage for stage in range(3))
-        super().__init__(method, classes, channels, widths, 3, shortcut, projection, first_last)
+        super().__init__(method, classes, channels, widths, 3, shortcut, projection, dropout, first_last)

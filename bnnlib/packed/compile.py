@@ -447,8 +447,8 @@ class _Compiler:
 
     def _weights(self, name: str, layer, quantizer: Quantizer, value: _Value) -> tuple[Weights, np.ndarray]:
         """A layer's weights, channels last, and their scale: (O,) or (1,), positive or zero."""
-        if isinstance(quantizer, Identity):
-            codes, scale, bits = layer.weight, torch.ones(1), 32
+        if isinstance(getattr(quantizer, "quantizer", quantizer), Identity):  # perhaps pruned
+            codes, scale, bits = quantizer.value(layer.weight), torch.ones(1), 32
         elif quantizer.bits is None:
             raise NotPackable(f"{name}: the weight quantizer {quantizer!r} has no codes of some bits")
         else:

@@ -9,6 +9,7 @@ from bnnlib.quantizers.ie_net import IEEActivation, IEEWeight
 from bnnlib.quantizers.ir_net import EdeSign, LibraSign
 from bnnlib.quantizers.larq import ApproxSign, MagnitudeAwareSign, SwishSign
 from bnnlib.quantizers.lsq import LSQ
+from bnnlib.quantizers.pruned import Pruned
 from bnnlib.quantizers.reactnet import RSign
 from bnnlib.quantizers.ternary import Ternary
 from bnnlib.quantizers.xnor_net import CentredSign, StrictSign, XnorProcedure, XnorSign
@@ -16,6 +17,6 @@ from bnnlib.quantizers.xnor_net import CentredSign, StrictSign, XnorProcedure, X
 __all__ = [
     "LSQ", "ApproxSign", "BiRealSign", "BiRealWeight", "CentredSign", "DeterministicBinaryConnect",
     "DoReFaActivation", "DoReFaWeight", "EdeSign", "IEEActivation", "IEEWeight", "Identity", "LibraSign",
-    "MagnitudeAwareSign", "NotPackable", "Quantizer", "RSign", "Sign", "SteSign", "StochasticBinaryConnect",
+    "MagnitudeAwareSign", "NotPackable", "Pruned", "Quantizer", "RSign", "Sign", "SteSign", "StochasticBinaryConnect",
     "StrictSign", "SwishSign", "Ternary", "XnorProcedure", "XnorSign", "binary_sign",
 ]  # fmt: skip
