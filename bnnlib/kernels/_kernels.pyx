@@ -324,6 +324,30 @@ def matmul(const uint64_t[:, :] a not None, const uint32_t[::1] panels not None,
             bits_matmul(chosen, &a[0, 0], a.strides[0] // 8, &panels[0], m, n, columns, NULL, &out[0, 0], threads)
 
 
+cdef bint apart(uintptr_t low, size_t size, uintptr_t other_low, size_t other_size) noexcept nogil:
+    return low + size <= other_low or other_low + other_size <= low
+
+
+def matmul_if_it_fits(const uint64_t[:, ::1] a not None, const uint32_t[::1] panels not None, size_t rows, size_t columns,
+                      int32_t[:, ::1] out not None):
+    """:func:`matmul` on one thread if the operands fit as they are and `out` shares no memory with them; else False, and
+    nothing is done. For products that take no longer than looking at their operands in Python does."""
+    cdef size_t m = out.shape[0], n = out.shape[1], words = bits_words(columns), size = panels.shape[0]
+    if (m == 0 or n == 0 or n != rows or columns == 0 or columns > 0x7fffffff or a.shape[0] != out.shape[0] or <size_t>a.shape[1] != words
+            or <double>size != <double>bits_panels(n) * bits_panel_size(1) * words):
+        return False
+    cdef uintptr_t from_a = <uintptr_t>&a[0, 0], from_panels = <uintptr_t>&panels[0], to = <uintptr_t>&out[0, 0]
+    if from_a % 8 or from_panels % 64 or to % 4:
+        return False
+    if not (apart(to, 4 * m * n, from_a, 8 * m * words) and apart(to, 4 * m * n, from_panels, 4 * size)):
+        return False
+    if bits_set_past_end(&a[0, 0], m, columns, words):
+        return False
+    with nogil:
+        bits_matmul(chosen, &a[0, 0], words, &panels[0], m, n, columns, NULL, &out[0, 0], 1)
+    return True
+
+
 def matmul_loops(const uint64_t[:, ::1] a not None, const uint64_t[:, ::1] b not None, size_t columns,
                  int32_t[:, ::1] out not None):
     cdef size_t m = out.shape[0], n = out.shape[1]

@@ -155,6 +155,29 @@ def test_groups_whose_bits_share_a_word_are_refused():
                           zeros((2, 4, 4, 1), WORDS), 1)  # fmt: skip
 
 
+def test_what_does_not_fit_plainly_is_left_undone():
+    """The quick way of matmul says no, and the words are for Python."""
+    a, b = zeros((3, 2), WORDS), panels(1, 64, 2)
+    b[:] = 1
+    out = zeros((3, 64), INT32)
+    assert _kernels.matmul_if_it_fits(a, b, 64, 128, out)
+    assert (out == 120).all()
+    out[...] = 7
+    past = a.copy()
+    past[1, 1] = 1 << 63
+    shared = np.zeros((4, 32), WORDS)
+    for arguments in (
+        (a, b, 63, 128, out), (a, b, 64, 129, out), (a, b, 64, 64, out), (a[:2], b, 64, 128, out),
+        (past, b, 64, 120, out), (a, b[:-64], 64, 128, out), (a, zeros(b.size + 1, np.uint32)[1:], 64, 128, out),
+        (a, b, 0, 0, out), (a[:0], b, 64, 128, out[:0]),
+        (shared[:3, :2].copy(), b, 64, 128, b.view(INT32)[:192].reshape(3, 64)),
+        (out.view(WORDS).reshape(-1)[:6].reshape(3, 2), b, 64, 128, out),
+    ):  # fmt: skip
+        assert not _kernels.matmul_if_it_fits(*arguments)
+    assert (out == 7).all()
+    assert (b == 1).all()
+
+
 def test_counts_and_the_look_past_the_end_compare_their_sizes():
     with pytest.raises(ValueError, match="values of out must be 3, received 2"):
         _kernels.count_rows(zeros((3, 2), WORDS), zeros(2, INT32))
