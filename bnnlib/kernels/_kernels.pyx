@@ -10,6 +10,7 @@ from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_CheckBu
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 
 cdef extern from "bits.h":
     ctypedef struct bits_kernels:
@@ -324,28 +325,54 @@ def matmul(const uint64_t[:, :] a not None, const uint32_t[::1] panels not None,
             bits_matmul(chosen, &a[0, 0], a.strides[0] // 8, &panels[0], m, n, columns, NULL, &out[0, 0], threads)
 
 
-cdef bint apart(uintptr_t low, size_t size, uintptr_t other_low, size_t other_size) noexcept nogil:
-    return low + size <= other_low or other_low + other_size <= low
+cdef bint fits(uintptr_t x, size_t x_bytes, const uint32_t[::1] panels, size_t rows, size_t columns,
+               int32_t[:, ::1] out) noexcept:
+    """Whether a product fits as it is: the panels are those of (rows, columns), and `out` has as many columns and shares no
+    memory with them nor with the bytes from x on."""
+    cdef size_t m = out.shape[0], n = out.shape[1], words = bits_words(columns)
+    if (m == 0 or n == 0 or n != rows or columns == 0 or columns > 0x7fffffff
+            or <double>panels.shape[0] != <double>bits_panels(n) * bits_panel_size(1) * words):
+        return False
+    cdef uintptr_t weights = <uintptr_t>&panels[0], to = <uintptr_t>&out[0, 0]
+    cdef uintptr_t past_weights = weights + 4 * <size_t>panels.shape[0], past = to + 4 * m * n
+    return (weights % 64 == 0 and to % 4 == 0 and (past <= x or x + x_bytes <= to)
+            and (past <= weights or past_weights <= to))
 
 
 def matmul_if_it_fits(const uint64_t[:, ::1] a not None, const uint32_t[::1] panels not None, size_t rows, size_t columns,
                       int32_t[:, ::1] out not None):
-    """:func:`matmul` on one thread if the operands fit as they are and `out` shares no memory with them; else False, and
-    nothing is done. For products that take no longer than looking at their operands in Python does."""
-    cdef size_t m = out.shape[0], n = out.shape[1], words = bits_words(columns), size = panels.shape[0]
-    if (m == 0 or n == 0 or n != rows or columns == 0 or columns > 0x7fffffff or a.shape[0] != out.shape[0] or <size_t>a.shape[1] != words
-            or <double>size != <double>bits_panels(n) * bits_panel_size(1) * words):
+    """:func:`matmul` on one thread if the operands fit as they are; else False, and nothing is done. For products that take
+    no longer than looking at their operands in Python does."""
+    cdef size_t m = out.shape[0], words = bits_words(columns)
+    if m == 0 or a.shape[0] != out.shape[0] or words == 0 or <size_t>a.shape[1] != words:
         return False
-    cdef uintptr_t from_a = <uintptr_t>&a[0, 0], from_panels = <uintptr_t>&panels[0], to = <uintptr_t>&out[0, 0]
-    if from_a % 8 or from_panels % 64 or to % 4:
-        return False
-    if not (apart(to, 4 * m * n, from_a, 8 * m * words) and apart(to, 4 * m * n, from_panels, 4 * size)):
+    if <uintptr_t>&a[0, 0] % 8 or not fits(<uintptr_t>&a[0, 0], 8 * m * words, panels, rows, columns, out):
         return False
     if bits_set_past_end(&a[0, 0], m, columns, words):
         return False
     with nogil:
-        bits_matmul(chosen, &a[0, 0], words, &panels[0], m, n, columns, NULL, &out[0, 0], 1)
+        bits_matmul(chosen, &a[0, 0], words, &panels[0], m, rows, columns, NULL, &out[0, 0], 1)
     return True
+
+
+def sign_matmul_if_it_fits(const float[:, ::1] x not None, const uint32_t[::1] panels not None, size_t rows,
+                           size_t columns, int32_t[:, ::1] out not None):
+    """The same with float32 values to pack; also False where one of them is NaN, and `out` is then untouched."""
+    cdef size_t m = out.shape[0], words = bits_words(columns), nans
+    cdef uint64_t *a
+    if m == 0 or x.shape[0] != out.shape[0] or columns == 0 or <size_t>x.shape[1] != columns:
+        return False
+    if <uintptr_t>&x[0, 0] % 4 or not fits(<uintptr_t>&x[0, 0], 4 * m * columns, panels, rows, columns, out):
+        return False
+    a = <uint64_t *>malloc(8 * m * words)
+    if a == NULL:
+        return False
+    with nogil:
+        nans = chosen.pack_f32(&x[0, 0], m, columns, <ptrdiff_t>columns, a)
+        if nans == 0:
+            bits_matmul(chosen, a, words, &panels[0], m, rows, columns, NULL, &out[0, 0], 1)
+    free(a)
+    return nans == 0
 
 
 def matmul_loops(const uint64_t[:, ::1] a not None, const uint64_t[:, ::1] b not None, size_t columns,

@@ -50,7 +50,7 @@ def matmul(
         TypeError, ValueError: an argument has another dtype or shape, or set bits past column K. A K that is too
             large, but within the last word, can only be noticed if ``b`` is :class:`Panels`, which know theirs.
     """
-    if _at_once(a, b, columns, out, threads):
+    if _at_once(_kernels.matmul_if_it_fits, a, b, columns, out, threads):
         return out
     return _multiply(a, b, columns, out, threads, {"a": a, "b": b})
 
@@ -64,18 +64,18 @@ def sign_matmul(
         x: a real matrix (M, K), see :func:`pack`.
         b, out, threads: as for :func:`matmul`.
     """
-    a = pack(x)
-    if type(out) is np.ndarray and not _kernels.may_overlap(out, (x,)) and _at_once(a, b, x.shape[1], out, threads):
+    if _at_once(_kernels.sign_matmul_if_it_fits, x, b, None, out, threads):
         return out
-    return _multiply(a, b, x.shape[1], out, threads, {"x": x, "b": b})
+    return _multiply(pack(x), b, x.shape[1], out, threads, {"x": x, "b": b})
 
 
-def _at_once(a, b, columns, out, threads) -> bool:
+def _at_once(multiply, a, b, columns, out, threads) -> bool:
     """Multiplies on one thread if operands and ``out`` plainly fit, and says whether it did. Small products take less
     time than the checks of :func:`_multiply`, which says what is wrong with others."""
-    if type(out) is np.ndarray and type(b) is Panels and type(columns) is type(threads) is int and threads == 1:
+    if type(out) is np.ndarray and type(b) is Panels and type(threads) is int and threads == 1:
         try:
-            return columns == b.columns and _kernels.matmul_if_it_fits(a, b.values, b.rows, columns, out)
+            fits = columns is None or (type(columns) is int and columns == b.columns)
+            return fits and multiply(a, b.values, b.rows, b.columns, out)
         except (TypeError, ValueError):  # another dtype or layout
             pass
     return False

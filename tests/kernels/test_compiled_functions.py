@@ -174,8 +174,22 @@ def test_what_does_not_fit_plainly_is_left_undone():
         (out.view(WORDS).reshape(-1)[:6].reshape(3, 2), b, 64, 128, out),
     ):  # fmt: skip
         assert not _kernels.matmul_if_it_fits(*arguments)
+    x = zeros((3, 128), np.float32)
+    with_nan = x.copy()
+    with_nan[2, 127] = np.nan
+    for arguments in (
+        (x, b, 63, 128, out), (x, b, 64, 127, out), (x[:2], b, 64, 128, out), (with_nan, b, 64, 128, out),
+        (x, zeros(b.size + 1, np.uint32)[1:], 64, 128, out), (x[:, :0], b, 64, 0, out),
+        (zeros(3 * 128 + 192, np.float32)[:384].reshape(3, 128), b, 64, 128, b.view(INT32)[:192].reshape(3, 64)),
+    ):  # fmt: skip
+        assert not _kernels.sign_matmul_if_it_fits(*arguments)
+    both = zeros(3 * 128, np.float32)
+    assert not _kernels.sign_matmul_if_it_fits(both.reshape(3, 128), b, 64, 128, both.view(INT32)[:192].reshape(3, 64))
+    assert (both == 0).all()
     assert (out == 7).all()
     assert (b == 1).all()
+    assert _kernels.sign_matmul_if_it_fits(x, b, 64, 128, out)
+    assert (out == 128 - 2 * (128 - 4)).all()  # zeros are +1
 
 
 def test_counts_and_the_look_past_the_end_compare_their_sizes():
