@@ -138,6 +138,13 @@ static inline four_b broadcast_b(uint32_t v) { return _mm512_set1_epi32((int)v);
 static inline sums_b dot_b(sums_b sums, four_b four, weights_b w) { return _mm512_dpbusd_epi32(sums, four, w); }
 static inline sums_b sums_from(const int32_t *p) { return _mm512_loadu_si512(p); }
 static inline void store_b(int32_t *to, sums_b sums) { _mm512_store_si512(to, sums); }
+
+#define REACHED_B
+static inline uint32_t reached_b(const sums_b sums[2], const int32_t *p)
+{
+    return (uint32_t)_mm512_cmpge_epi32_mask(sums[0], _mm512_loadu_si512(p))
+           | (uint32_t)_mm512_cmpge_epi32_mask(sums[1], _mm512_loadu_si512(p + 16)) << 16;
+}
 #else /* in 16 bits: two sums for each output, of two products each */
 #define OUTPUTS_B 8
 #define ROWS_B 4

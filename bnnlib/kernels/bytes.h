@@ -11,6 +11,7 @@
  *   dot_b(sums, four, weights)    adds the products
  *   store_b(to, sums)             OUTPUTS_B values
  *   CODED, and coded()            if it has its own
+ *   REACHED_B, and reached_b(sums, p)  if sums can be compared with BITS_PANEL thresholds where they are: a bit for each
  * and gets strip_bytes() and coded(). */
 #include "bits.h"
 
@@ -84,6 +85,16 @@ static inline __attribute__((always_inline)) void tile_of_bytes(const size_t row
             }
         }
     }
+#ifdef REACHED_B
+    if (epilogue->bits) {
+        const uint32_t exist = epilogue->width == BITS_PANEL ? ~0u : (1u << epilogue->width) - 1;
+        bits_half *to = epilogue->bits + begin * epilogue->bits_stride;
+#pragma GCC unroll 14
+        for (size_t r = 0; r < rows; r++, to += epilogue->bits_stride) /* unrolled, since registers have no index */
+            *to = (reached_b(sums[r], epilogue->thresholds) ^ epilogue->flips) & exist;
+        return;
+    }
+#endif
     for (size_t r = 0; r < rows; r++)
         store_bytes(sums[r], begin + r, epilogue);
 }

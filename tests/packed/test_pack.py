@@ -320,8 +320,15 @@ def test_bad_inputs_are_refused(packed):
         packed.scores(np.zeros((2, 12, 12), np.float32))
     with pytest.raises(TypeError, match="NumPy array of numbers"):
         packed.scores(torch.zeros(1, *SHAPE))
-    with pytest.raises(ValueError, match="not finite"):
-        packed.scores(np.full(SHAPE, np.nan, np.float32))
+    for value in (np.nan, np.inf, -np.inf):
+        for count, at in ((1, -1), (2, 0), (200, 1234)):  # one by one, and more than are looked at in a quick way
+            x = np.ones((count, *SHAPE), np.float32)
+            x.ravel()[at] = value
+            with pytest.raises(ValueError, match="not finite"):
+                packed.scores(x)
+            with pytest.raises(ValueError, match="not finite"):
+                packed.scores(np.asfortranarray(x))
+    packed.scores(np.full(SHAPE, 1e30, np.float32))  # squares beyond float32, but finite
 
 
 def test_a_shortcut_of_another_size_is_an_error_of_the_network():
