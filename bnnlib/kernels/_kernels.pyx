@@ -756,8 +756,8 @@ cdef class Results:
     cdef const int32_t[:, ::1] thresholds
     cdef const uint32_t[::1] flips
 
-    def __init__(self, size_t outputs, const int32_t[::1] base, const int32_t[:, ::1] thresholds,
-                 const uint32_t[::1] flips, bint signs):
+    def __cinit__(self, size_t outputs, const int32_t[::1] base, const int32_t[:, ::1] thresholds,
+                  const uint32_t[::1] flips, bint signs):  # once: others keep its sizes
         cdef double padded = <double>bits_panels(outputs) * BITS_PANEL
         if outputs == 0:
             raise ValueError("results of no outputs")

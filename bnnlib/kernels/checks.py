@@ -14,7 +14,7 @@ MACS_OF_A_THREAD = 1 << 22  # some microseconds: the time to wake a thread that 
 
 # A kernel may take less than a microsecond, so these checks are written to be cheap: comparing with a dtype is several
 # times faster than with a type, and one test of the flags covers all of them.
-UINT64, INT32, UINT8, BOOL = np.dtype(np.uint64), np.dtype(np.int32), np.dtype(np.uint8), np.dtype(np.bool_)
+UINT64, INT32, UINT8, BOOL, FLOAT32 = (np.dtype(each) for each in (np.uint64, np.int32, np.uint8, np.bool_, np.float32))
 
 
 def words_per_row(columns: int) -> int:

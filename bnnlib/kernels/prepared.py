@@ -1,10 +1,11 @@
 """Calls whose arrays are bound once, for a plan that runs again and again, as a network's does.
 
 Each function checks its arrays, lays out what it needs, and returns a call without arguments that writes into ``out``:
-no checks and no allocation are left for it to do. Maps have their channels last. What is not bits is float32; whole
-numbers up to 2^24 are exact in it, in whatever order they are added.
+no checks are left for it to do. Maps have their channels last: packed bits, codes as bytes, whole sums as int32, or
+float32, in which whole numbers up to 2^24 are exact, in whatever order they are added.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,8 @@ def conv2d(
     """:func:`bnnlib.kernels.conv2d`, or, with a comparison, :func:`~bnnlib.kernels.conv2d_threshold`."""
     shape = (*filters.dimensions, *stride, *dilation, *padding, pad_value)
     compared = (None, None) if comparison is None else check_thresholds(*comparison, filters.filters)
-    threads = check_threads(threads, out.size * filters.channels * filters.kernel[0] * filters.kernel[1])
+    of_pixel = filters.filters * filters.channels * filters.kernel[0] * filters.kernel[1]
+    threads = check_threads(threads, math.prod(out.shape[:3]) * of_pixel)
     return _kernels.Convolution(x, shape, filters.panels, filters.tap_sums, *compared, out, threads)
 
 
@@ -86,13 +88,20 @@ def conv2d_real(
     """
     window = (*filters.kernel, *stride, *dilation, *padding)
     compared = (None, None) if comparison is None else _in_panels(comparison, np.float32)
-    threads = check_threads(threads, out.size * filters.panels.size // max(1, panel_rows(filters.filters)))
+    threads = check_threads(threads, _macs(out, filters))
     return _kernels.RealConvolution(x, window, filters.filters, filters.panels, pad_value, *compared, out, threads)
+
+
+def _macs(out: np.ndarray, filters: "RealFilters | ByteFilters") -> int:
+    """Multiply-accumulates of a convolution, those with padded panels included."""
+    return math.prod(out.shape[:3]) * filters.panels.size
 
 
 def _in_panels(comparison: Compare, dtype) -> Compare:
     """Thresholds and flips as strips read them."""
     thresholds, flips = comparison
+    if dtype == INT32 and thresholds.dtype != INT32:
+        raise TypeError(f"thresholds of whole sums must be int32, received {describe(thresholds)}")
     outputs = thresholds.shape[-1]
     padded = np.zeros((*thresholds.shape[:-1], panel_rows(outputs)), dtype)
     padded[..., :outputs] = thresholds
@@ -128,9 +137,9 @@ def prepack_bytes(weights: np.ndarray, dilation: Pair = (1, 1)) -> ByteFilters:
         dilation: of the convolution.
 
     Raises:
-        ValueError: weights that int8 can't hold.
+        ValueError: weights that int8 can't hold, or sums that int32 may not.
     """
-    if not isinstance(weights, np.ndarray) or weights.dtype.kind != "i" or weights.ndim != 4:
+    if not isinstance(weights, np.ndarray) or weights.dtype.kind not in "iu" or weights.ndim != 4:
         raise TypeError(f"weights must be integers of shape (O, height, width, C), received {describe(weights)}")
     if weights.min(initial=0) < -128 or weights.max(initial=0) > 127:
         raise ValueError(f"weights must be from -128 to 127, received {weights.min()} to {weights.max()}")
@@ -142,7 +151,11 @@ def prepack_bytes(weights: np.ndarray, dilation: Pair = (1, 1)) -> ByteFilters:
     panels = empty(rows.size, np.int8)
     # for each panel and four values of a run: four weights of each of its filters
     panels[:] = rows.reshape(-1, panel_rows(1), runs * quads, 4).transpose(0, 2, 1, 3).reshape(-1)
-    sums = weights.reshape(outputs, -1).sum(1, dtype=INT32)
+    sums, largest = (
+        each.reshape(outputs, -1).sum(1, dtype=np.int64) for each in (weights, np.abs(rows[:outputs], dtype=np.int64))
+    )
+    if 255 * largest.max(initial=0) >= 2**31:
+        raise ValueError(f"sums of bytes times these weights may reach {255 * largest.max():,}, and int32 ends at 2^31")
     return ByteFilters(outputs, channels, (height, width), dilation, panels, sums)
 
 
@@ -163,9 +176,11 @@ def conv2d_bytes(
         raise ValueError(f"filters for {filters.channels} channels, received maps {describe(x)}")
     window = (*filters.kernel, *stride, *filters.dilation, *padding)
     base = np.zeros(panel_rows(filters.filters), INT32)
-    base[: filters.filters] = low * filters.sums
+    base[: filters.filters] = (
+        low * filters.sums
+    )  # at most 255 times the largest sum of weights, as prepack_bytes has it
     results = _results(filters.filters, base, comparison, out)
-    threads = check_threads(threads, out.size * filters.panels.size // max(1, panel_rows(filters.filters)))
+    threads = check_threads(threads, _macs(out, filters))
     return _kernels.ByteConvolution(
         x, window, filters.filters, filters.panels, pad_value - low, results, out, threads
     )  # fmt: skip

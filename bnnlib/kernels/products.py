@@ -6,6 +6,7 @@ import numpy as np
 
 from bnnlib.kernels import _kernels
 from bnnlib.kernels.checks import (
+    FLOAT32,
     INT32,
     MAX_COLUMNS,
     UINT64,
@@ -50,7 +51,11 @@ def matmul(
         TypeError, ValueError: an argument has another dtype or shape, or set bits past column K. A K that is too
             large, but within the last word, can only be noticed if ``b`` is :class:`Panels`, which know theirs.
     """
-    if _at_once(_kernels.matmul_if_it_fits, a, b, columns, out, threads):
+    if (
+        type(a) is np.ndarray
+        and a.dtype == UINT64
+        and _at_once(_kernels.matmul_if_it_fits, a, b, columns, out, threads)
+    ):
         return out
     return _multiply(a, b, columns, out, threads, {"a": a, "b": b})
 
@@ -64,7 +69,8 @@ def sign_matmul(
         x: a real matrix (M, K), see :func:`pack`.
         b, out, threads: as for :func:`matmul`.
     """
-    if _at_once(_kernels.sign_matmul_if_it_fits, x, b, None, out, threads):
+    fits = type(x) is np.ndarray and x.dtype == FLOAT32
+    if fits and _at_once(_kernels.sign_matmul_if_it_fits, x, b, None, out, threads):
         return out
     return _multiply(pack(x), b, x.shape[1], out, threads, {"x": x, "b": b})
 
@@ -72,13 +78,16 @@ def sign_matmul(
 def _at_once(multiply, a, b, columns, out, threads) -> bool:
     """Multiplies on one thread if operands and ``out`` plainly fit, and says whether it did. Small products take less
     time than the checks of :func:`_multiply`, which says what is wrong with others."""
-    if type(out) is np.ndarray and type(b) is Panels and type(threads) is int and threads == 1:
-        try:
-            fits = columns is None or (type(columns) is int and columns == b.columns)
-            return fits and multiply(a, b.values, b.rows, b.columns, out)
-        except (TypeError, ValueError):  # another dtype or layout
-            pass
-    return False
+    if not (
+        type(out) is np.ndarray and out.dtype == INT32 and type(b) is Panels and type(threads) is int and threads == 1
+    ):
+        return False
+    if columns is not None and (type(columns) is not int or columns != b.columns):
+        return False
+    try:
+        return multiply(a, b.values, b.rows, b.columns, out)
+    except (TypeError, ValueError, OverflowError):  # another layout
+        return False
 
 
 def _multiply(a, b, columns, out, threads, operands) -> np.ndarray:

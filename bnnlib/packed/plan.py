@@ -77,7 +77,7 @@ def planned(network: Network, *, plain: bool = False) -> tuple[Step, ...]:
     packed = {
         operation.output
         for operation in operations
-        if isinstance(operation, Sign if plain else Sign | Levels)
+        if (isinstance(operation, Sign) or (isinstance(operation, Levels) and not plain and _in_a_byte(operation)))
         and all(
             isinstance(taker, Product) and _on_codes(taker, operation) for taker in takers.get(operation.output, ())
         )
@@ -126,8 +126,13 @@ def _on_codes(product: Product, codes: Sign | Levels) -> bool:
     if isinstance(codes, Sign):
         top, bottom, left, right = product.geometry.padding
         return product.weights.bits == 1 and top == bottom and left == right
-    weights = product.weights.values
-    return codes.high - codes.low <= 255 and product.groups == 1 and weights.min() >= -128 and weights.max() <= 127
+    weights, around = product.weights.values, product.pad_value
+    known = product.groups == 1 and codes.low <= around <= codes.low + 255
+    return known and _in_a_byte(codes) and weights.min() >= -128 and weights.max() <= 127
+
+
+def _in_a_byte(levels: Levels) -> bool:
+    return levels.high - levels.low <= 255
 
 
 def _comparison(chain: Chain) -> Comparison:

@@ -36,8 +36,8 @@ __all__ = ["Layouts", "Prepared"]
 
 
 @dataclass(frozen=True)
-class Codes:
-    """Codes of few bits.
+class PackedCodes:
+    """PackedCodes of few bits.
 
     Attributes:
         array: signs as uint64 along the channels, (N, H, W, words), or ``code - low`` as uint8, (N, H, W, channels).
@@ -82,7 +82,7 @@ class Prepared:
         self._calls: list[calls.Call] = []
         self.bytes = 0
         self.input = self._new(network.shapes["input"])
-        self._values: dict[str, np.ndarray | Codes] = {"input": self.input}
+        self._values: dict[str, np.ndarray | PackedCodes] = {"input": self.input}
         self._codes = {operation.output for operation in network.operations if isinstance(operation, Sign | Levels)}
         self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
         self._ends: list[tuple[str, int]] = []  # of each step: what it makes, and the number of calls up to its end
@@ -114,9 +114,9 @@ class Prepared:
     def codes(self) -> dict[str, np.ndarray]:
         """The codes that the last run took into its products, by their names, (N, H, W, C)."""
         return {
-            name: value.values().astype(np.int16) if isinstance(value, Codes) else value.astype(np.int16)
+            name: value.values().astype(np.int16) if isinstance(value, PackedCodes) else value.astype(np.int16)
             for name, value in self._values.items()
-            if isinstance(value, Codes) or name in self._codes
+            if isinstance(value, PackedCodes) or name in self._codes
         }
 
     # memory and values
@@ -128,7 +128,7 @@ class Prepared:
         self.bytes += made.nbytes
         return made
 
-    def _value(self, name: str) -> np.ndarray | Codes:
+    def _value(self, name: str) -> np.ndarray | PackedCodes:
         """A value, computed by now: steps from value to value wait until somebody takes them."""
         if name in self._waiting:
             source, steps = self._waiting.pop(name)
@@ -141,7 +141,7 @@ class Prepared:
     def _reals(self, name: str) -> np.ndarray:
         """A value as float32."""
         x = self._value(name)
-        if isinstance(x, Codes):
+        if isinstance(x, PackedCodes):
             return self._computed(name, x.values, self._new(self._shapes[name]))
         if x.dtype == np.float32:
             return x
@@ -171,7 +171,7 @@ class Prepared:
             before = self._waiting.get(source)
             if before and len(before[1]) + len(steps) <= 16:
                 source, steps = before[0], [*before[1], *steps]
-            elif isinstance(self._value(source), Codes):
+            elif isinstance(self._value(source), PackedCodes):
                 self._values[source] = self._reals(source)
             self._waiting[operation.output] = (source, steps)
             if step.makes_codes:
@@ -204,7 +204,7 @@ class Prepared:
         if sign.shift is not None:
             shifted = f"{sign.output} before"
             source, steps = self._waiting.get(name, (name, []))
-            if isinstance(self._values.get(source), Codes):
+            if isinstance(self._values.get(source), PackedCodes):
                 self._values[source] = self._reals(source)
             self._waiting[shifted] = (source, [*steps, ("add", (sign.shift,))])
             name = shifted
@@ -213,22 +213,22 @@ class Prepared:
             self._calls.append(lambda: np.copyto(words, kernels.pack_images(x > 0, "NHWC")))
         else:
             self._calls.append(calls.pack(x, words))
-        self._values[sign.output] = Codes(words, shape[2])
+        self._values[sign.output] = PackedCodes(words, shape[2])
 
-    def _bytes(self, levels: Levels) -> Codes:
-        """Codes that come from real values."""
+    def _bytes(self, levels: Levels) -> PackedCodes:
+        """PackedCodes that come from real values."""
         x, out = self._reals(levels.output), self._new(self._shapes[levels.output], np.uint8)
         self._calls.append(calls.to_bytes(x, levels.low, out))
-        return Codes(out, out.shape[3], levels.low)
+        return PackedCodes(out, out.shape[3], levels.low)
 
     # products
 
     def _product(self, step: Step) -> None:
         operation, comparison = step.operation, step.comparison
         x = self._value(operation.inputs[0])
-        if isinstance(x, Codes) and x.low is None:
+        if isinstance(x, PackedCodes) and x.low is None:
             made = self._of_signs(operation, x, _of_sign(step))
-        elif isinstance(x, Codes):
+        elif isinstance(x, PackedCodes):
             made = self._of_bytes(operation, x, step)
         elif operation.groups == 1:
             made = self._of_reals(operation, self._reals(operation.inputs[0]), _of_sign(step))
@@ -243,7 +243,7 @@ class Prepared:
     def _out(self, operation: Product, compare: calls.Compare | None, dtype) -> np.ndarray:
         return self._new(self._shapes[operation.output], dtype if compare is None else np.uint64)
 
-    def _of_signs(self, operation: Product, x: Codes, compare: calls.Compare | None) -> np.ndarray:
+    def _of_signs(self, operation: Product, x: PackedCodes, compare: calls.Compare | None) -> np.ndarray:
         groups, words = operation.groups, x.array
         weights = operation.weights.values.astype(np.int8).transpose(0, 3, 1, 2)
         filters = self._layouts.of("bits", operation, lambda: kernels.prepack_filters(weights, groups))
@@ -262,7 +262,7 @@ class Prepared:
         )  # fmt: skip
         return out
 
-    def _of_bytes(self, operation: Product, x: Codes, step: Step) -> np.ndarray:
+    def _of_bytes(self, operation: Product, x: PackedCodes, step: Step) -> np.ndarray:
         geometry, comparison = operation.geometry, step.comparison
         values = operation.weights.values
         filters = self._layouts.of("bytes", operation, lambda: calls.prepack_bytes(values, geometry.dilation))
@@ -313,7 +313,7 @@ class Prepared:
     # comparisons
 
     def _compared(self, sums: np.ndarray, step: Step) -> np.ndarray:
-        """Codes of sums that their product has not compared itself."""
+        """PackedCodes of sums that their product has not compared itself."""
         if sums.dtype != np.int32:
             whole = self._new(sums.shape[1:], np.int32)
             self._calls.append(partial(np.copyto, whole, sums, casting="unsafe"))
@@ -322,7 +322,7 @@ class Prepared:
         self._calls.append(calls.compare(sums, (step.comparison.thresholds, step.comparison.flips), codes))
         return codes
 
-    def _pooled(self, codes: np.ndarray, comparison: Comparison, step: Step) -> Codes:
+    def _pooled(self, codes: np.ndarray, comparison: Comparison, step: Step) -> PackedCodes:
         for geometry, inverted in comparison.pools:
             pooled = kernels.empty((*codes.shape[:1], *geometry.output(*codes.shape[1:3]), codes.shape[3]), codes.dtype)
             self.bytes += pooled.nbytes
@@ -333,7 +333,7 @@ class Prepared:
                 turned, steps = inverted if inverted.any() else None, len(comparison.thresholds)
                 self._calls.append(calls.max_pool_bytes(codes, *_window(geometry), steps, turned, pooled))
             codes = pooled
-        return Codes(codes, self._shapes[step.output][2], step.low)
+        return PackedCodes(codes, self._shapes[step.output][2], step.low)
 
 
 def _of_sign(step: Step) -> calls.Compare | None:

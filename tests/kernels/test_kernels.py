@@ -500,3 +500,24 @@ def test_a_batch_norm_and_a_sign_are_the_thresholds_that_the_docstring_says():
     least = np.where(scale == 0, np.where(shift >= 0, -(2**31), 2**31 - 1), least)
     bits = kernels.matmul_threshold(kernels.pack(a), kernels.pack(b), 37, least.astype(np.int32), scale < 0)
     np.testing.assert_array_equal(bits, reference.pack(scale * (a @ b.T) + shift))
+
+
+@pytest.mark.parametrize("multiply", [kernels.matmul, kernels.sign_matmul])
+def test_small_products_refuse_what_large_ones_do(multiply):
+    """With an ``out`` the arguments are looked at in another way; what it does not know it leaves to the checks."""
+    x = np.where(np.random.default_rng(0).random((3, 64)) < 0.5, 1, -1).astype(np.float32)
+    b = kernels.prepack(kernels.pack(x), 64)
+    signs = multiply is kernels.sign_matmul
+    a, more, out = x if signs else kernels.pack(x), () if signs else (64,), kernels.empty((3, 3))
+    np.testing.assert_array_equal(multiply(a, b, *more, out=out), x.astype(int) @ x.astype(int).T)
+    for wrong in (memoryview(a), a.view([("field", a.dtype)]).reshape(a.shape)):
+        with pytest.raises(TypeError):
+            multiply(wrong, b, *more, out=out)
+    with pytest.raises(TypeError, match="out must be an int32 array"):
+        multiply(a, b, *more, out=out.view([("field", np.int32)]).reshape(3, 3))
+    for threads in (0, 1.0):
+        with pytest.raises((TypeError, ValueError), match="threads"):
+            multiply(a, b, *more, out=out, threads=threads)
+    if not signs:
+        with pytest.raises(TypeError, match="columns must be a whole number"):
+            multiply(a, b, 64.0, out=out)

@@ -192,6 +192,11 @@ def test_windows_beside_the_map_and_arrays_of_other_sizes_are_refused():
         prepared.conv2d_bytes(codes, 1, ready, bytes_out, *plain, comparison=one)  # a padding of 0 is no such code
     with pytest.raises(ValueError, match="-128 to 127"):
         prepared.prepack_bytes(np.full((1, 1, 1, 1), 128))
+    with pytest.raises(ValueError, match="may reach 2,147,514,120"):
+        prepared.prepack_bytes(np.full((1, 1, 1, 66312), 127, np.uint8))
+    halves = (np.zeros((1, 4), np.float32), np.zeros(4, bool))
+    with pytest.raises(TypeError, match="thresholds of whole sums must be int32, received float32"):
+        prepared.conv2d_bytes(codes, 0, ready, bytes_out, *plain, comparison=halves)
     with pytest.raises(ValueError, match="values of out"):
         prepared.to_bytes(x, 0, np.zeros(5, np.uint8))
     with pytest.raises(TypeError, match="float32"):

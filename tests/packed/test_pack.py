@@ -13,7 +13,7 @@ from bnnlib import models
 from bnnlib.layers import HardTanh, QuantizedLayer, Residual, RPReLU
 from bnnlib.packed import PackedModel
 from bnnlib.packed.compile import norm_constants
-from bnnlib.packed.operations import Geometry, Norm, Product, Sign, Weights, fused_multiply_add
+from bnnlib.packed.operations import PIXEL, Geometry, Levels, Norm, Product, Sign, Weights, fused_multiply_add
 from bnnlib.packed.plan import planned
 from bnnlib.packed.thresholds import Chain, steps
 from bnnlib.quantizers import LSQ, BiRealWeight, DoReFaActivation, NotPackable, RSign, SteSign, StrictSign
@@ -483,3 +483,15 @@ def test_a_module_that_is_called_twice_is_packed_once():
     model = unsettle(nn.Sequential(signs(3, 8), layer, norm, layer, norm, *END)).eval()
     packed = bnnlib.pack(model, (3, 6, 6))
     assert packed.bytes == bnnlib.summary(model, (3, 6, 6)).bytes
+
+
+def test_codes_that_no_byte_holds_and_paddings_that_are_no_codes_stay_numbers():
+    wide = Levels(("input",), "codes", -1000, 1000, step=np.ones(1, np.float32))
+    x = np.linspace(-1200, 1200, 8, dtype=np.float32)[None]
+    alone = PackedModel((8,), (wide,))
+    np.testing.assert_array_equal(alone.scores(x), alone.reference_scores(x))
+    codes = Levels(("input",), "codes", 0, 3, step=np.full(1, 100, np.float32))
+    weights = Weights(np.arange(-4, 4, dtype=np.int16).reshape(1, 1, 1, 8) // 2, 2, -2)
+    product = Product(("codes",), "sums", PIXEL, pad_value=-1, weights=weights)
+    padded = PackedModel((8,), (codes, product))
+    np.testing.assert_array_equal(padded.scores(x), padded.reference_scores(x))
