@@ -156,6 +156,20 @@ RIGHT = {
         t for t in [*scores, np.inf] if 3600 * sum(scores[~positive] >= t) <= alarms * sum(~positive)
     ),
     "threshold": lambda gamma, beta, mean, deviation, most: _threshold(gamma, beta, mean, deviation, most),
+    "passing": lambda scores, labels, share: (
+        100
+        * np.mean(
+            [
+                row.argmax() == label
+                for row, label in sorted(
+                    zip(scores, labels, strict=True), key=lambda pair: -np.diff(np.sort(pair[0])[::-1][:2])[0]
+                )[int(np.floor(share * len(labels))) :]
+            ]
+        )
+    ),
+    "verdict": lambda low, high, margin: (
+        2 if low <= 0 <= high and not (-margin < low and high < margin) else int(np.sign(low + high)) * (low * high > 0)
+    ),
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
     "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
     "paired-ratio": lambda ours, theirs: np.median([b / a for a, b in zip(ours, theirs, strict=True)]),
@@ -178,6 +192,16 @@ WRONG = {
         ),
         "a tie is +1, from either side",
     ),
+    "passing": (
+        lambda scores, labels, share: (
+            100
+            * np.mean(
+                (scores.argmax(1) == labels)[scores.max(1) >= np.quantile(scores.max(1), share)]  # the best alone
+            )
+        ),
+        "half of them",
+    ),
+    "verdict": (lambda low, high, margin: 0 if -margin < low and high < margin else 2, "better"),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),
     "whole-speedup": (lambda share, factor: factor * (1 - share), "a tenth stays"),
     "paired-ratio": (lambda ours, theirs: np.median(theirs) / np.median(ours), "pair by pair, not median by median"),

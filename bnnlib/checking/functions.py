@@ -123,6 +123,12 @@ def _pooled(bits: np.ndarray) -> np.ndarray:
     return kernels.pack(signs.reshape(-1, 2, columns).max(1))
 
 
+def _accuracy_of_the_sure(scores: np.ndarray, labels: np.ndarray, share: float) -> float:
+    second, best = np.partition(scores, -2, axis=1)[:, -2:].T
+    left = np.argsort(best - second, kind="stable")[int(share * len(scores)) :]
+    return 100 * np.mean(scores.argmax(1)[left] == labels[left])
+
+
 TASKS: dict[str, Task] = {
     "dot-product": Task(
         "(a, b, n): the dot product of two rows of n signs, each packed into an integer, bit 1 for +1",
@@ -267,6 +273,35 @@ TASKS: dict[str, Task] = {
                 1200.0,
             ),
             "no score is high enough": (np.array([1.0, 5.0]), np.array([True, False]), 0.0),
+        },
+    ),
+    "passing": Task(
+        "(scores, labels, share): accuracy in percent of the clips that are left when floor(share x clips) of them are "
+        "passed over, those with the smallest gap between their best and second score",
+        _accuracy_of_the_sure,
+        {
+            "nobody is passed over": (np.array([[1.0, 0.0], [0.0, 3.0]]), np.array([0, 0]), 0.0),
+            "half of them": (
+                np.array([[4.0, 3.9, 0.0], [1.0, 0.0, 0.1], [0.0, 5.0, 4.9], [0.0, 0.5, 3.0]]),
+                np.array([1, 0, 1, 2]),
+                0.5,
+            ),
+            "negative scores": (np.array([[-9.0, -1.0], [-3.0, -2.9], [-1.0, -4.0]]), np.array([1, 0, 0]), 0.4),
+            "a share of a clip is none": (np.array([[1.0, 0.9], [2.0, 0.0]]), np.array([1, 0]), 0.4),
+        },
+        tolerance=1e-9,
+    ),
+    "verdict": Task(
+        "(low, high, margin): of a difference whose interval goes from low to high: 1 for better, -1 for worse, 0 for "
+        "equivalent (all of it nearer to 0 than the margin), 2 for undecided; a difference that is sure comes first",
+        lambda low, high, margin: 1 if low > 0 else -1 if high < 0 else 0 if max(-low, high) < margin else 2,
+        {
+            "better": (0.2, 1.4, 0.5),
+            "worse": (-2.0, -0.7, 0.5),
+            "equivalent": (-0.3, 0.4, 0.5),
+            "undecided": (-0.3, 0.6, 0.5),
+            "undecided on the other side": (-0.6, 0.3, 0.5),
+            "better, though within the margin": (0.1, 0.3, 0.5),
         },
     ),
     "half-width": Task(
