@@ -24,6 +24,12 @@ _COLOURS = {
     "deterministic": "#0072B2",
     "stochastic": "#D55E00",
     "dropout 50 %": "#009E73",
+    **{f"{family}-naive": "#D55E00" for family in ("bwn", "xnor")},
+    **{f"{family}-allenai": "#0072B2" for family in ("bwn", "xnor")},
+    **{f"{family}-operator": "#56B4E9" for family in ("bwn", "xnor")},
+    "xnor-port": "#CC79A7",
+    "lsq-w2a2": "#009E73",
+    "lsq-w2a32": "#009E73",
     "all-binary": "#0072B2",
     "float twin": "#000000",
 }
