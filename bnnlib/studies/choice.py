@@ -88,7 +88,7 @@ def recommend(table: pd.DataFrame) -> pd.DataFrame:
                 "need": need.name,
                 "method": name,
                 **{column: chosen[column] for column in ("accuracy", "bytes", "step")},
-                "as good": ", ".join(others.index[level]),
+                "as good": "; ".join(others.index[level]),
             }
         )
     return pd.DataFrame(rows).set_index("need")
