@@ -176,9 +176,7 @@ def conv2d_bytes(
         raise ValueError(f"filters for {filters.channels} channels, received maps {describe(x)}")
     window = (*filters.kernel, *stride, *filters.dilation, *padding)
     base = np.zeros(panel_rows(filters.filters), INT32)
-    base[: filters.filters] = (
-        low * filters.sums
-    )  # at most 255 times the largest sum of weights, as prepack_bytes has it
+    base[: filters.filters] = low * filters.sums  # fits, as prepack_bytes has seen
     results = _results(filters.filters, base, comparison, out)
     threads = check_threads(threads, _macs(out, filters))
     return _kernels.ByteConvolution(

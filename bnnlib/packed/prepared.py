@@ -37,7 +37,7 @@ __all__ = ["Layouts", "Prepared"]
 
 @dataclass(frozen=True)
 class PackedCodes:
-    """PackedCodes of few bits.
+    """Codes of few bits.
 
     Attributes:
         array: signs as uint64 along the channels, (N, H, W, words), or ``code - low`` as uint8, (N, H, W, channels).
@@ -216,7 +216,7 @@ class Prepared:
         self._values[sign.output] = PackedCodes(words, shape[2])
 
     def _bytes(self, levels: Levels) -> PackedCodes:
-        """PackedCodes that come from real values."""
+        """Codes that come from real values."""
         x, out = self._reals(levels.output), self._new(self._shapes[levels.output], np.uint8)
         self._calls.append(calls.to_bytes(x, levels.low, out))
         return PackedCodes(out, out.shape[3], levels.low)
@@ -313,7 +313,7 @@ class Prepared:
     # comparisons
 
     def _compared(self, sums: np.ndarray, step: Step) -> np.ndarray:
-        """PackedCodes of sums that their product has not compared itself."""
+        """Codes of sums that their product has not compared itself."""
         if sums.dtype != np.int32:
             whole = self._new(sums.shape[1:], np.int32)
             self._calls.append(partial(np.copyto, whole, sums, casting="unsafe"))
