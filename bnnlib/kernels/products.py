@@ -51,11 +51,7 @@ def matmul(
         TypeError, ValueError: an argument has another dtype or shape, or set bits past column K. A K that is too
             large, but within the last word, can only be noticed if ``b`` is :class:`Panels`, which know theirs.
     """
-    if (
-        type(a) is np.ndarray
-        and a.dtype == UINT64
-        and _at_once(_kernels.matmul_if_it_fits, a, b, columns, out, threads)
-    ):
+    if type(columns) is int and _at_once(_kernels.matmul_if_it_fits, UINT64, a, b, columns, out, threads):
         return out
     return _multiply(a, b, columns, out, threads, {"a": a, "b": b})
 
@@ -69,20 +65,17 @@ def sign_matmul(
         x: a real matrix (M, K), see :func:`pack`.
         b, out, threads: as for :func:`matmul`.
     """
-    fits = type(x) is np.ndarray and x.dtype == FLOAT32
-    if fits and _at_once(_kernels.sign_matmul_if_it_fits, x, b, None, out, threads):
+    if type(b) is Panels and _at_once(_kernels.sign_matmul_if_it_fits, FLOAT32, x, b, b.columns, out, threads):
         return out
     return _multiply(pack(x), b, x.shape[1], out, threads, {"x": x, "b": b})
 
 
-def _at_once(multiply, a, b, columns, out, threads) -> bool:
+def _at_once(multiply, dtype, a, b, columns, out, threads) -> bool:
     """Multiplies on one thread if operands and ``out`` plainly fit, and says whether it did. Small products take less
     time than the checks of :func:`_multiply`, which says what is wrong with others."""
-    if not (
-        type(out) is np.ndarray and out.dtype == INT32 and type(b) is Panels and type(threads) is int and threads == 1
-    ):
+    if not (type(a) is type(out) is np.ndarray and a.dtype == dtype and out.dtype == INT32):
         return False
-    if columns is not None and (type(columns) is not int or columns != b.columns):
+    if not (type(b) is Panels and b.columns == columns and type(threads) is int and threads == 1):
         return False
     try:
         return multiply(a, b.values, b.rows, b.columns, out)

@@ -258,14 +258,21 @@ static float *random_wholes(size_t count, int largest)
     return x;
 }
 
-/* Whole numbers, whose sums are exact in whatever order. */
-static int reals(const bits_kernels *kernels, int threads)
+/* A window over a few small maps, or over many. */
+static bits_window random_window(void)
 {
-    bits_window w = {.images = below(3) ? 1 + below(3) : 1 + below(30), .height = 1 + below(9), .width = 1 + below(20),
+    bits_window w = {.images = below(3) ? 1 + below(3) : 1 + below(30), .height = 1 + below(9), .width = 1 + below(40),
                      .channels = 1 + below(below(4) ? 20 : 150), .kernel = {1 + below(3), 1 + below(4)},
                      .stride = {1 + below(2), 1 + below(2)}, .dilation = {1 + below(2), 1 + below(2)}};
     for (int i = 0; i < 2; i++)
         w.before[i] = below(w.kernel[i]), w.after[i] = below(w.kernel[i]);
+    return w;
+}
+
+/* Whole numbers, whose sums are exact in whatever order. */
+static int reals(const bits_kernels *kernels, int threads)
+{
+    const bits_window w = random_window();
     const size_t heights = bits_window_size(&w, 0), widths = bits_window_size(&w, 1), filters = 1 + below(100);
     if (!heights || !widths)
         return 0;
@@ -358,11 +365,7 @@ static int reals(const bits_kernels *kernels, int threads)
 /* Codes as bytes, with all values that they and their weights may have. */
 static int bytes(const bits_kernels *kernels, int threads)
 {
-    bits_window w = {.images = below(3) ? 1 + below(3) : 1 + below(30), .height = 1 + below(9), .width = 1 + below(40),
-                     .channels = 1 + below(below(4) ? 20 : 150), .kernel = {1 + below(3), 1 + below(4)},
-                     .stride = {1 + below(2), 1 + below(2)}, .dilation = {1 + below(2), 1 + below(2)}};
-    for (int i = 0; i < 2; i++)
-        w.before[i] = below(w.kernel[i]), w.after[i] = below(w.kernel[i]);
+    const bits_window w = random_window();
     const size_t heights = bits_window_size(&w, 0), widths = bits_window_size(&w, 1), filters = 1 + below(100);
     if (!heights || !widths)
         return 0;
