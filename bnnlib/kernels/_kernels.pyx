@@ -9,7 +9,7 @@ size does not fit. `naive_matmul` is written here, in Cython, because it is what
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "bits.h":
@@ -26,6 +26,10 @@ cdef extern from "bits.h":
                           size_t step_count, float *out) nogil
         void (*to_bytes)(const float *x, size_t n, float low, uint8_t *out) nogil
         void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out) nogil
+    ctypedef struct bits_shifted:
+        const void *x
+        int half
+        size_t samples, pixels, channels
     ctypedef struct bits_thresholds:
         const int32_t *thresholds
         const uint8_t *flips
@@ -91,6 +95,10 @@ cdef extern from "bits.h":
     void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inverted, uint64_t *out) nogil
     void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs,
                       const bits_results *results, void *out) nogil
+    int bits_shifted_signs(const bits_kernels *kernels, const bits_shifted *maps, const float *shift, void *out,
+                           int threads) nogil
+    int bits_shifted_gradient(const bits_kernels *kernels, const bits_shifted *maps, const float *shift, float t,
+                              float epsilon, const void *upstream, void *out, float *of_shift, int threads) nogil
     void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out) nogil
     void bits_unpack_f32(const uint64_t *bits, size_t rows, size_t columns, float *out) nogil
     void bits_count_rows(const uint64_t *bits, size_t rows, size_t words, int32_t *out) nogil
@@ -876,6 +884,52 @@ cdef class ToBytes:
     def __call__(self):
         with nogil:
             chosen.to_bytes(&self.x[0], self.x.shape[0], self.low, &self.out[0])
+
+
+ctypedef fused real:
+    float
+    uint16_t # bfloat16
+
+
+cdef int expect_shifted(bits_shifted *maps, const real[:, :, ::1] x, const float[::1] shift, real[:, :, ::1] out) except -1:
+    for axis in range(3):
+        expect("values of out", out.shape[axis], x.shape[axis])
+    expect("shifts", shift.shape[0], x.shape[2])
+    if x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0:
+        raise ValueError("maps without values")
+    maps.x, maps.half = &x[0, 0, 0], real is uint16_t
+    maps.samples, maps.pixels, maps.channels = x.shape[0], x.shape[1], x.shape[2]
+    return 0
+
+
+def shifted_signs(const real[:, :, ::1] x not None, const float[::1] shift not None, real[:, :, ::1] out not None,
+                  int threads):
+    """out (samples, pixels, channels): 1 where x + shift >= 0, else -1; float32, or bfloat16 as uint16."""
+    cdef bits_shifted maps
+    cdef int rc
+    expect_shifted(&maps, x, shift, out)
+    with nogil:
+        rc = bits_shifted_signs(chosen, &maps, &shift[0], &out[0, 0, 0], threads)
+    if rc:
+        raise MemoryError
+
+
+def shifted_gradient(const real[:, :, ::1] x not None, const float[::1] shift not None, float t, float epsilon,
+                     const real[:, :, ::1] upstream not None, real[:, :, ::1] out not None,
+                     float[:, ::1] of_shift not None, int threads):
+    """out: the gradient of x by IE-Net's estimator in training; of_shift (samples, channels): its sums over pixels."""
+    cdef bits_shifted maps
+    cdef int rc
+    expect_shifted(&maps, x, shift, out)
+    for axis in range(3):
+        expect("values of upstream", upstream.shape[axis], x.shape[axis])
+    expect("samples of of_shift", of_shift.shape[0], x.shape[0])
+    expect("channels of of_shift", of_shift.shape[1], x.shape[2])
+    with nogil:
+        rc = bits_shifted_gradient(chosen, &maps, &shift[0], t, epsilon, &upstream[0, 0, 0], &out[0, 0, 0], &of_shift[0, 0],
+                                   threads)
+    if rc:
+        raise MemoryError
 
 
 cdef class Comparison:

@@ -101,6 +101,7 @@ static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
 
 #include "reals.h"
 #include "pointwise.h"
+#include "shifted.h"
 
 /* Bytes in 16 bits, see bytes.h: two sums for each output, of two products each. */
 #define OUTPUTS_B 4
@@ -176,4 +177,4 @@ static inline uint64_t word_bool(const uint8_t *x)
 
 const bits_kernels bits_avx2 = {"avx2", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
                                     strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded, pointwise, larger, compared,
-                                    to_bytes, loops};
+                                    to_bytes, shifted_signs, shifted_gradient, loops};

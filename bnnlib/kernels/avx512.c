@@ -54,4 +54,4 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
 
 const bits_kernels bits_avx512 = {"avx512", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
                                     strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded, pointwise, larger, compared,
-                                    to_bytes, loops};
+                                    to_bytes, shifted_signs, shifted_gradient, loops};

@@ -124,6 +124,7 @@ static inline uint32_t sums_reached(const int32_t *v, const int32_t *p)
 }
 
 #include "pointwise.h"
+#include "shifted.h"
 #include "reals.h"
 
 /* Bytes, see bytes.h. */

@@ -5,13 +5,14 @@
  *
  * The files, from the top down:
  *   matmul.c, convolution.c, planes.c,  blocking, the same for every processor; parallel.c divides it among threads
- *   int8.c, maps.c
+ *   int8.c, maps.c, shifted.c
  *   bits_kernels (below)                what an instruction set provides: packing, and the product of many rows with one
  *                                       panel (strip)
  *   portable.c, popcnt.c, avx2.c, ...   one file for each instruction set
  *   strip.h, carry_save.h, epilogue.h,  what those files share
  *   packing.h, loops.h, int8.h,
- *   reals.h, bytes.h, pointwise.h
+ *   reals.h, bytes.h, pointwise.h,
+ *   shifted.h
  *   reference.c                         the same functions by their definitions, which all others equal
  *
  * All strips read weights in panels: BITS_PANEL rows of a packed matrix side by side, with the 32-bit halves of their words
@@ -130,6 +131,14 @@ typedef struct {
     float low, high;
 } bits_pointwise;
 
+/* IE-Net's estimator on one sample of `count` values, whose channels' shifts begin again after each `period`. */
+typedef struct {
+    const float *shifts;
+    size_t period, count;
+    float t, epsilon;
+    int half; /* values are bfloat16, else float32 */
+} bits_estimator;
+
 /* What each instruction set provides. */
 typedef struct {
     const char *name;
@@ -179,6 +188,10 @@ typedef struct {
 
     /* x - low of n whole numbers, as bytes. */
     void (*to_bytes)(const float *x, size_t n, float low, uint8_t *out);
+
+    /* The signs of x + shift, 1 or -1; and their gradient. `sums` receives the gradient of each shift of the period. */
+    void (*shifted_signs)(const void *x, const float *shifts, size_t period, size_t count, void *out, int half);
+    void (*shifted_gradient)(const bits_estimator *e, const void *x, const void *upstream, void *out, float *sums);
 
     /* The whole product by three plain loops over words, with neither blocks nor panels: a baseline. b is row-major. */
     void (*loops)(const uint64_t *a, const uint64_t *b, size_t m, size_t n, size_t columns, int32_t *out);
@@ -295,6 +308,23 @@ void bits_or_pool(const bits_window *w, const uint64_t *x, const uint64_t *inver
 /* Sums of other products, int32 (pixels, outputs), as bits or codes: as bits_convolve_bytes stores its own; base is not added. */
 void bits_compare(const bits_kernels *kernels, const int32_t *sums, size_t pixels, size_t outputs, const bits_results *results,
                   void *out);
+
+/* Maps whose channels, which lie last, are shifted before their signs are taken. */
+typedef struct {
+    const void *x; /* (samples, pixels, channels), float32 or bfloat16 */
+    int half;
+    size_t samples, pixels, channels;
+} bits_shifted;
+
+/* The signs of x + shift, 1 where that is >= 0 and -1 elsewhere, in the type of x. Here and below: 0, or -1 if there is no
+ * memory; out is then untouched. */
+int bits_shifted_signs(const bits_kernels *kernels, const bits_shifted *maps, const float *shift, void *out, int threads);
+
+/* Their gradient by IE-Net's estimator in training. With v = x + shift, for each sample: its unbiased variance plus epsilon is
+ * d^2; inner = upstream * max(sqrt(3) t - 1.5 t^2 |v| / d, 0); f = sum(inner * v) / (d^2 * (values - 1)); and
+ * out = (inner - (v - mean(v)) * f) / d. of_shift (samples, channels) receives out's sums over the pixels. */
+int bits_shifted_gradient(const bits_kernels *kernels, const bits_shifted *maps, const float *shift, float t, float epsilon,
+                          const void *upstream, void *out, float *of_shift, int threads);
 
 /* Unpacks rows to +1 and -1. */
 void bits_unpack_i8(const uint64_t *bits, size_t rows, size_t columns, int8_t *out);

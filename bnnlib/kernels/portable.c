@@ -51,6 +51,7 @@ static inline void tile(const bits_rows *a, size_t begin, size_t rows, const uin
 #include "reals_portable.h"
 #include "bytes_portable.h"
 #include "pointwise.h"
+#include "shifted.h"
 
 /* A full word is packed like the tail of a row, value by value. */
 static inline uint64_t tail_f32(const float *x, size_t count, size_t *nans);
@@ -66,4 +67,4 @@ static inline uint64_t word_bool(const uint8_t *x) { return tail_bool(x, 64); }
 
 const bits_kernels bits_portable = {"portable", pack_f32, pack_f64, pack_i8, pack_bool, pack_channels_f32, read_words,
                                     strip, strip_i8, strip_reals, strip_codes, strip_bytes, coded, pointwise, larger, compared,
-                                    to_bytes, loops};
+                                    to_bytes, shifted_signs, shifted_gradient, loops};

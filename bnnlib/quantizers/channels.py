@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bnnlib.quantizers import in_one_pass
 from bnnlib.quantizers.base import Sign, binary_sign
 
 
@@ -13,12 +14,19 @@ class ShiftedSign(torch.autograd.Function):
     def forward(ctx, x: Tensor, shift: Tensor, quantizer: Sign) -> Tensor:
         ctx.save_for_backward(x, shift)
         ctx.quantizer = quantizer
-        return binary_sign(x + over_channels(shift, x, quantizer.channel_axis), quantizer.zero)
+        signs = in_one_pass.shifted_signs(x, shift, quantizer)
+        if signs is None:
+            signs = binary_sign(x + over_channels(shift, x, quantizer.channel_axis), quantizer.zero)
+        return signs
 
     @staticmethod
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         x, shift = ctx.saved_tensors
         quantizer = ctx.quantizer
+        if hasattr(quantizer, "shifted_gradient"):
+            gradients = quantizer.shifted_gradient(x, shift, upstream)
+            if gradients is not None:
+                return gradients[0], gradients[1].to(shift.dtype), None
         rule = getattr(quantizer, "gradient_of_shifted", quantizer.gradient)
         inner = rule(x + over_channels(shift, x, quantizer.channel_axis), upstream)
         return inner, sum_over_all_but(inner, channel_axis(x, quantizer.channel_axis)).to(shift.dtype), None

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bnnlib.quantizers import in_one_pass
 from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, checked_zero, filter_mean, per_filter
 from bnnlib.quantizers.standardisation import standardised, through_standardisation
 
@@ -59,6 +60,12 @@ class IEEActivation(_Iee, Sign):
 
     def derivative(self, x: Tensor) -> Tensor:
         return iee_derivative(x, max(self.t, 1.0), 1.0)
+
+    def shifted_gradient(self, x: Tensor, shift: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor] | None:
+        """:meth:`gradient` at ``x + shift``, and that of the shift, in compiled loops; None where they don't serve."""
+        if not self.training:
+            return None
+        return in_one_pass.iee_gradient(x, shift, upstream, self, max(self.t, 1.0), EPS)
 
     def gradient(self, x: Tensor, upstream: Tensor) -> Tensor:
         if not self.training:

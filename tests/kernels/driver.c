@@ -464,6 +464,38 @@ static int bytes(const bits_kernels *kernels, int threads)
     return bad;
 }
 
+/* Signs of shifted maps, and that their gradient stays inside its arrays; its values are compared in Python. */
+static int shifted(const bits_kernels *kernels, int threads)
+{
+    const size_t samples = 1 + below(4), pixels = 1 + below(70), channels = 1 + below(below(2) ? 20 : 600);
+    const size_t count = samples * pixels * channels;
+    float *x = buffer(count * 4), *out = buffer(count * 4), *shift = buffer(channels * 4), *of = buffer(samples * channels * 4);
+    uint16_t *half = buffer(count * 2), *half_out = buffer(count * 2);
+    int bad = 0;
+    for (size_t c = 0; c < channels; c++)
+        shift[c] = (float)below(5) - 2;
+    for (size_t i = 0; i < count; i++) { /* small whole numbers: their bfloat16 is the upper half of the float */
+        uint32_t wide;
+        x[i] = (float)below(7) - 3;
+        memcpy(&wide, &x[i], 4);
+        half[i] = (uint16_t)(wide >> 16);
+    }
+    const bits_shifted maps = {x, 0, samples, pixels, channels}, halves = {half, 1, samples, pixels, channels};
+    if (REFUSING_EACH_ALLOCATION(bits_shifted_signs(kernels, &maps, shift, out, threads))
+        || REFUSING_EACH_ALLOCATION(bits_shifted_signs(kernels, &halves, shift, half_out, threads)))
+        bad = failed(kernels, "signs of shifted maps", samples, pixels, channels);
+    for (size_t i = 0; !bad && i < count; i++) {
+        const int above = x[i] + shift[i % channels] >= 0;
+        if (out[i] != (above ? 1.0f : -1.0f) || half_out[i] != (above ? 0x3f80 : 0xbf80))
+            bad = failed(kernels, "signs of shifted maps", samples, pixels, channels);
+    }
+    if (REFUSING_EACH_ALLOCATION(bits_shifted_gradient(kernels, &maps, shift, 1, 1e-5f, x, out, of, threads))
+        || REFUSING_EACH_ALLOCATION(bits_shifted_gradient(kernels, &halves, shift, 1, 1e-5f, half, half_out, of, threads)))
+        bad = failed(kernels, "gradient of shifted maps", samples, pixels, channels);
+    free(x), free(out), free(shift), free(of), free(half), free(half_out);
+    return bad;
+}
+
 static int packing(const bits_kernels *kernels, size_t rows, size_t columns)
 {
     const size_t words = bits_words(columns), size = rows * columns;
@@ -520,7 +552,7 @@ int main(int argc, char **argv)
             if (products(sets[i], m, n, columns, threads) || planes(sets[i], below(8), below(40), columns, threads)
                 || values(sets[i], below(40), below(100), columns, threads)
                 || convolution(sets[i], large, threads) || reals(sets[i], threads) || bytes(sets[i], threads)
-                || packing(sets[i], below(40), 1 + below(300)))
+                || shifted(sets[i], threads) || packing(sets[i], below(40), 1 + below(300)))
                 return 1;
         }
     printf("%ld random shapes, instruction sets:", shapes);
