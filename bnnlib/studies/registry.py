@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from bnnlib.studies import fashion, ideas, regularisation, speaker_gender, stability, wake_word, widths, words
+from bnnlib.studies import cifar, fashion, ideas, regularisation, speaker_gender, stability, wake_word, widths, words
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
@@ -21,6 +21,7 @@ STUDIES: dict[str, Study] = {
         stability.STABILITY,
         *(wake_word.TUNING, wake_word.METHODS),
         *(speaker_gender.TUNING, speaker_gender.METHODS, speaker_gender.FOLDED),
+        *(cifar.TUNING, cifar.DECAY_TUNING, cifar.BRANCHES, cifar.CARRY_OVER, cifar.TEACHER, cifar.METHODS),
     )
 }
 

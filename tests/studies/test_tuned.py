@@ -3,7 +3,18 @@
 import pandas as pd
 import pytest
 
-from bnnlib.studies import fashion, get, ideas, regularisation, speaker_gender, store_of, wake_word, widths, words
+from bnnlib.studies import (
+    cifar,
+    fashion,
+    get,
+    ideas,
+    regularisation,
+    speaker_gender,
+    store_of,
+    wake_word,
+    widths,
+    words,
+)
 
 
 def tuned(study, final, by, figure="validation_accuracy", ties="first"):
@@ -73,3 +84,11 @@ def test_the_arms_of_fashion_mnist_are_what_the_grid_prefers():
         cell = (run.settings.learning_rate, run.data_options.get("augment", "none"), run.build_method().loss)
         assert f"{run.arm}, {cell[0]:g}, {cell[1]}, {cell[2]}" == best.loc[run.arm, "arm"]
     assert min(fashion.RATES) < best["learning_rate"].min() <= best["learning_rate"].max() < max(fashion.RATES)
+
+
+def test_networks_on_cifar_have_the_rate_and_the_decay_that_their_tuning_prefers_inside_the_grids():
+    best = tuned("cifar-tuning", "cifar-branches", without_rate)["learning_rate"]
+    assert best.to_dict() == {arm: cifar.TUNED[arm] for arm in best.index}
+    assert min(cifar.RATES) < best.min() <= best.max() < max(cifar.RATES)
+    decays = tuned("cifar-decay", "cifar-carry-over", without_rate)["weight_decay"]
+    assert decays.to_dict() == {arm: cifar.DECAY[arm] for arm in decays.index}

@@ -1,0 +1,220 @@
+"""CIFAR-10: more information in a binary network (IE-Net's branches), and what float training teaches binary training.
+
+Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and longest.
+CARRY_OVER gives each regulariser to a float network and to a binary one, TEACHER lets a float network teach K = 3, and
+METHODS puts IE-Net beside others; they use a narrow ResNet-18 and few epochs. All train in bf16 (autocast; evaluation
+is float32), with two arms of METHODS in float32 to compare with.
+
+Float and binary networks are tuned alike: a rate for each from one grid, and a weight decay.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from bnnlib.studies.run import Run, Study
+from bnnlib.training import Settings
+
+SEEDS = range(3)
+TUNING_SEED = 100  # kept for tuning
+BATCH = 128
+EPOCHS = {"resnet18": 16, "mobilenet-v2": 6}  # of BRANCHES
+WIDTH = {"resnet18": 16, "mobilenet-v2": 0.25}
+NARROW, SHORT = 8, 8  # width and epochs of the others; of CARRY_OVER
+FACTOR_EPOCHS = 6
+TUNING_EPOCHS = 3
+TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+DECAYS = (0.02, 0.1, 0.5)
+
+# What a network is built and trained with unless a study is about it.
+AUGMENT = "crop-flip"
+SMOOTHING = 0.1
+
+BRANCHES_OF = {"K = 1": 1, "K = 2": 2, "K = 3": 3}
+IENET = "K = 1"
+OTHERS = ("bi-real", "ir-net", "reactnet", "xnor-operator", "bnn", "lsq-w2a2")
+SHORTCUT_EACH = ("bi-real", "ir-net", "reactnet")  # around each convolution, as their papers have it
+
+# The rate, and the decay at that rate, with the best validation accuracy; tests compare them with the stored tuning.
+TUNED = dict.fromkeys(("float", *BRANCHES_OF, *OTHERS, "MobileNetV2, float", "MobileNetV2, K = 1"), 3e-3)
+DECAY = dict.fromkeys(("float", IENET), 0.1)
+
+
+def _run(
+    name: str,
+    arm: str,
+    settings: Settings,
+    *,
+    model: str = "resnet18",
+    width: float = NARROW,
+    augment: str = AUGMENT,
+    train_size: int | None = None,
+    method_options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """``arm``: "float", "K = 2" or a method; ``more``: options of the network, and a run's teacher or start."""
+    needed = {key: more.pop(key) for key in ("teacher", "start") if key in more}
+    method, options = arm, {"loss": "cross_entropy", **(method_options or {})}
+    if arm in BRANCHES_OF:
+        method, options = "ie-net", options | {"branches": BRANCHES_OF[arm], "mixing": "scalar"}
+        if model == "resnet18":
+            more["projection"] = "method"
+    elif arm in SHORTCUT_EACH:
+        more["shortcut"] = "layer"
+    return Run(
+        name, method, model, "CIFAR10", settings,
+        data_options={"augment": augment, "train_size": train_size}, method_options=options,
+        model_options={"width": width, **more}, **needed,
+    )  # fmt: skip
+
+
+def _settings(epochs: int, rate: float, seed: int, **more: Any) -> Settings:
+    given = {"label_smoothing": SMOOTHING, "precision": "bf16-mixed", "select": "last"} | more
+    return Settings(epochs=epochs, batch_size=BATCH, learning_rate=rate, seed=seed, **given)
+
+
+def _decayed(decay: float) -> dict[str, float]:
+    """L2 of all weights. Adam's is decoupled."""
+    return {"weight_decay": decay, "latent_weight_decay": decay}
+
+
+_MOBILENET: dict[str, Any] = {"model": "mobilenet-v2", "width": WIDTH["mobilenet-v2"]}
+
+
+def _tuning(arm: str, rate: float, name: str, **more: Any) -> Run:
+    plain = arm.removeprefix("MobileNetV2, ")
+    options = {} if plain == arm else {**_MOBILENET, "train_size": TUNING_SIZE}
+    return _run(name, plain, _settings(TUNING_EPOCHS, rate, TUNING_SEED, **more), **options)
+
+
+TUNING = Study(
+    name="cifar-tuning",
+    question="Which learning rate for each network and method, on one grid? (Validation only, CIFAR-10.)",
+    runs=tuple(_tuning(arm, rate, f"{arm}, {rate:g}") for rate in RATES for arm in TUNED),
+    test=False,
+)
+
+DECAY_TUNING = Study(
+    name="cifar-decay",
+    question="Which weight decay for float and for binary, at the rate of each? (Validation only, CIFAR-10.)",
+    runs=tuple(
+        _tuning(arm, TUNED[arm], f"{arm}, decay {decay:g}", **_decayed(decay)) for decay in DECAYS for arm in DECAY
+    ),
+    test=False,
+)
+
+
+def _branches(seed: int) -> list[Run]:
+    runs = [
+        _run(arm, arm, _settings(EPOCHS["resnet18"], TUNED[arm], seed), width=WIDTH["resnet18"])
+        for arm in ("float", *BRANCHES_OF)
+    ]
+    for arm in ("float", *BRANCHES_OF) if seed == 0 else ():
+        rate = TUNED["MobileNetV2, float" if arm == "float" else "MobileNetV2, K = 1"]
+        runs.append(_run(f"MobileNetV2, {arm}", arm, _settings(EPOCHS["mobilenet-v2"], rate, seed), **_MOBILENET))
+    return runs
+
+
+BRANCHES = Study(
+    name="cifar-branches",
+    question="What do K branches gain, and what do they cost?",
+    runs=tuple(run for seed in SEEDS for run in _branches(seed)),
+)
+
+# The columns of the source, each with what the ones before it have, and each factor by itself.
+NOTHING = {"decay": False, "smoothing": False, "augment": False, "dropout": False}
+COLUMNS: dict[str, dict[str, bool]] = {
+    "nothing": {},
+    "L2": {"decay": True},
+    "L2, smoothing": {"decay": True, "smoothing": True},
+    "L2, smoothing, augmentation": {"decay": True, "smoothing": True, "augment": True},
+    "L2, augmentation": {"decay": True, "augment": True},
+    "L2, augmentation, dropout": {"decay": True, "augment": True, "dropout": True},
+    "smoothing": {"smoothing": True},
+    "augmentation": {"augment": True},
+    "dropout": {"dropout": True},
+}
+DROPOUT = 0.2
+PRUNED = 0.5  # the share of weights that go, of a trained network, which then trains on
+
+
+def _factors(arm: str, column: str, seed: int, model: str = "resnet18") -> Run:
+    has = NOTHING | COLUMNS[column]
+    more = _decayed(DECAY[arm]) if has["decay"] else {}
+    rate = TUNED[arm if model == "resnet18" else f"MobileNetV2, {arm}"]
+    settings = _settings(FACTOR_EPOCHS, rate, seed, label_smoothing=SMOOTHING if has["smoothing"] else 0.0, **more)
+    name = f"{arm}: {column}"
+    options = {"augment": AUGMENT if has["augment"] else "none"}
+    options |= {"dropout": DROPOUT} if has["dropout"] else {}
+    if model == "resnet18":
+        return _run(name, arm, settings, **options)
+    return _run(f"MobileNetV2, {name}", arm, settings, **_MOBILENET, **options)
+
+
+def _trained_on(arm: str, seed: int) -> list[Run]:
+    """After training with nothing: as long again, with the smallest weights pruned, and with all of them."""
+    start = _factors(arm, "nothing", seed)
+    again = {"augment": "none", "start": start}
+    return [
+        _run(f"{arm}: trained on", arm, start.settings, **again),
+        _run(f"{arm}: pruned and trained on", arm, start.settings, method_options={"pruned": PRUNED}, **again),
+    ]
+
+
+def _carry_over(seed: int) -> list[Run]:
+    runs = [_factors(arm, column, seed) for column in COLUMNS for arm in DECAY]
+    runs += [run for arm in DECAY for run in _trained_on(arm, seed)]
+    if seed == 0:
+        runs += [_factors("float", column, seed, "mobilenet-v2") for column in COLUMNS]
+    return runs
+
+
+CARRY_OVER = Study(
+    name="cifar-carry-over",
+    question="Does what helps a float network help a binary one?",
+    runs=tuple(run for seed in SEEDS for run in _carry_over(seed)),
+)
+
+TAUGHT = "K = 3"
+SHARE, TEMPERATURE = 0.5, 4.0  # of the loss that compares with the teacher; by which scores are softened
+
+
+def _lessons(seed: int) -> list[Run]:
+    """One teacher for all seeds: the best float network at hand."""
+    teacher = _run("float teacher", "float", _settings(EPOCHS["resnet18"], TUNED["float"], 0), width=WIDTH["resnet18"])
+    settings = _settings(SHORT, TUNED[TAUGHT], seed)
+    lesson = {"distillation": SHARE, "temperature": TEMPERATURE}
+    bare = replace(settings, label_smoothing=0.0)
+    start = _run("float", "float", _settings(SHORT, TUNED["float"], seed))
+    return [
+        *([teacher] if seed == 0 else []),
+        _run(TAUGHT, TAUGHT, settings),
+        _run(f"{TAUGHT}, taught", TAUGHT, replace(settings, **lesson), teacher=teacher),
+        _run(f"{TAUGHT}, no regularisers", TAUGHT, bare, augment="none"),
+        _run(f"{TAUGHT}, no regularisers, taught", TAUGHT, replace(bare, **lesson), augment="none", teacher=teacher),
+        start,
+        _run(f"{TAUGHT}, from float", TAUGHT, settings, start=start),
+    ]
+
+
+TEACHER = Study(
+    name="cifar-teacher",
+    question="Does a float teacher take K = 3 where training without one does not?",
+    runs=tuple(run for seed in SEEDS for run in _lessons(seed)),
+)
+
+
+def _methods(seed: int) -> list[Run]:
+    named = {"float": "float", "ie-net": IENET, **{method: method for method in OTHERS}}
+    runs = [_run(name, arm, _settings(SHORT, TUNED[arm], seed)) for name, arm in named.items()]
+    for name in ("float", "ie-net"):
+        settings = _settings(SHORT, TUNED[named[name]], seed, precision="32-true")
+        runs.append(_run(f"{name}, float32", named[name], settings))
+    return runs
+
+
+METHODS = Study(
+    name="cifar-methods",
+    question="Where does IE-Net stand among others at the same budget? And does bf16 change accuracy?",
+    runs=tuple(run for seed in SEEDS for run in _methods(seed)),
+)
