@@ -431,6 +431,40 @@ def bench_branches(
     _measure_and_store(measure, "branches", results, by=("images",))
 
 
+@bench_app.command("branch-costs")
+def bench_branch_costs(
+    model: Annotated[str, typer.Option(help="resnet18, resnet20 or mobilenet-v2.")] = "resnet18",
+    width: Annotated[float | None, typer.Option(help="Of the network; its full width by default.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
+    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    results: Results = None,
+) -> None:
+    """Times a training step of IE-Net's branches against the float network's, and counts memory, bytes and operations.
+
+    Example: `bnnlib bench branch-costs --width 16`
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    import torch
+
+    from bnnlib import bench
+
+    def measure():
+        torch.set_num_threads(threads)
+        given = None if width is None else int(width) if width == int(width) and model != "mobilenet-v2" else width
+        table = bench.measure_branch_costs(model, given, batch_size=batch_size, rounds=rounds, precision=precision)
+        for row in table.itertuples():
+            console.print(
+                f"{row.contender:<32} {row.ms:9.1f} ms  {row.ratio:5.2f} x float  {row.peak_mb:7.0f} MB a step  "
+                f"{row.packed_bytes:>12,} bytes packed",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+        return table.assign(threads=threads)
+
+    _measure_and_store(measure, "branch-costs", results, by=("model", "width", "precision"))
+
+
 @bench_app.command("exactness")
 def bench_exactness(results: Results = None) -> None:
     """Counts the test samples on which packed networks are the trained ones, for every run whose weights are kept.

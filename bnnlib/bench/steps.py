@@ -1,15 +1,17 @@
 """The cost of a training step and of an inference for each method, side by side with the float twin."""
 
 import itertools
+from collections.abc import Callable
 
 import pandas as pd
 import torch
 
 from bnnlib import catalogue, models
 from bnnlib.bench.timing import side_by_side
+from bnnlib.catalogue import Method
 from bnnlib.training import Objective, Settings, make_optimizer, seeded
 
-__all__ = ["measure_steps"]
+__all__ = ["measure_steps", "peak_bytes", "training_step"]
 
 
 def measure_steps(
@@ -33,13 +35,14 @@ def measure_steps(
     """
     if model not in models.MODELS:
         raise ValueError(f"no model {model!r}; known: {', '.join(models.MODELS)}")
-    if precision not in ("float32", "bf16"):
-        raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
+    check_precision(precision)
     seeded(0)
     images = torch.randn(batch_size, *models.MODELS[model].input_shape)
     labels = torch.randint(0, 2, (batch_size,))
     names = [name for name, method in catalogue.methods.items() if not method.literal]
-    training = {name: _training_step(model, name, images, labels, precision) for name in names}
+    training = {
+        name: training_step(models.build(model, name), catalogue.get(name), images, labels, precision) for name in names
+    }
     inference = {name: _inference(model, name, images) for name in names}
     tables = []
     for what, contenders in (("training", training), ("inference", inference)):
@@ -49,7 +52,7 @@ def measure_steps(
         table.insert(0, "what", what)
         table["images_per_second"] = (1000 * batch_size / table["ms"]).round()
         if what == "training":
-            table["peak_mb"] = [_peak_bytes(training[name]) / 1e6 for name in table["method"]]
+            table["peak_mb"] = [peak_bytes(training[name]) / 1e6 for name in table["method"]]
             table["peak_ratio"] = table["peak_mb"] / table["peak_mb"].iloc[0]
         tables.append(table)
     result = pd.concat(tables, ignore_index=True)
@@ -59,7 +62,12 @@ def measure_steps(
     return result.round(4)
 
 
-def _peak_bytes(step) -> int:
+def check_precision(precision: str) -> None:
+    if precision not in ("float32", "bf16"):
+        raise ValueError(f'precision must be "float32" or "bf16", received {precision!r}')
+
+
+def peak_bytes(step: Callable[[], None]) -> int:
     """The peak of the bytes that one step allocates, on top of those allocated before it."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
@@ -67,9 +75,15 @@ def _peak_bytes(step) -> int:
     return max(itertools.accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
 
 
-def _training_step(model: str, name: str, images: torch.Tensor, labels: torch.Tensor, precision: str):
-    method = catalogue.get(name)
-    net = models.build(model, method)
+def training_step(
+    net: torch.nn.Module, method: Method, images: torch.Tensor, labels: torch.Tensor, precision: str = "float32"
+) -> Callable[[], None]:
+    """A whole step of training on one batch, as :func:`bnnlib.training.fit` takes it: forward, backward, Adam, hooks.
+
+    Args:
+        net: built for ``method``.
+        precision: ``"float32"``, or ``"bf16"`` for autocast.
+    """
     optimizer = make_optimizer(net, method, Settings())
     objective = Objective.of(method, Settings())
     # the teacher is fixed: its scores can be computed once, and are not part of the step

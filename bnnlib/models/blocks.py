@@ -8,7 +8,7 @@ from torch import nn
 
 from bnnlib import catalogue
 from bnnlib.catalogue import FIRST_LAST, Method, eight_bit, takes_eight_bits, why_real
-from bnnlib.layers import PLAIN, BinLinear, HardTanh, LayerFamily, Residual, RPReLU
+from bnnlib.layers import BRANCHED, PLAIN, BinLinear, HardTanh, LayerFamily, Residual, RPReLU
 
 Place = Literal["first", "last"] | None
 
@@ -27,6 +27,9 @@ _KINDS = {
     1: _Kinds(lambda family: family.conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, -2),
     2: _Kinds(lambda family: family.conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, -3),
 }
+
+
+BRANCHES = ("branches", "mixing")  # options of layers in branches only
 
 
 class Builder:
@@ -76,7 +79,8 @@ class Builder:
             residual: True for a shortcut under every method, so that a method's network and its float twin have the
                 same layers; False for none; None for the one that the method's block has, if any. Where channels or
                 size change, True makes it a projection: the averages, then a convolution of kernel 1, then a norm.
-            projection: ``"real"``, or ``"method"`` for a projection quantized like any other layer.
+            projection: ``"real"``, or ``"method"`` for a projection quantized like any other layer; IE-Net's, as its
+                authors have it, is one binary convolution without branches or shifts.
             dimensions: 2 for images, (N, C, H, W), 1 for sequences, (N, C, L).
             place: ``"first"``, ``"last"`` or None: where in the network the layer is.
 
@@ -191,6 +195,8 @@ class Builder:
         family, arguments = PLAIN, {"bias": not self.method.batch_norm}
         if projection == "method":
             family, arguments = self._family((out_channels, in_channels, *(1,) * dimensions), None)
+            if family is BRANCHED:  # its authors' shortcut is one binary convolution, without branches and shifts
+                family, arguments = PLAIN, {k: v for k, v in arguments.items() if k not in BRANCHES}
         norm = [kinds.norm(out_channels)] if self.method.batch_norm else []
         return [kinds.conv(family)(in_channels, out_channels, 1, **arguments), *norm]
 

@@ -86,3 +86,27 @@ def test_branches_are_timed_in_one_convolution_and_apart(tmp_path, monkeypatch):
     (table,) = bench.stored(tmp_path / "bench" / "branches.csv").values()
     assert table["contender"].tolist() == ["one convolution", "one convolution, packing in the call"]
     assert (table[["ms", "ms_apart", "ratio"]] > 0).all(axis=None)
+
+
+def test_the_costs_of_branches_are_measured_and_counted(tmp_path):
+    arguments = ["--width", "4", "--batch-size", "4", "--rounds", "3", "--results", str(tmp_path)]
+    done = CliRunner().invoke(app, ["bench", "branch-costs", *arguments])
+    assert done.exit_code == 0, done.output
+    (table,) = bench.stored(tmp_path / "bench" / "branch-costs.csv").values()
+    table = table.set_index("contender")
+    assert (table[["ms", "ratio", "peak_mb"]] > 0).all(axis=None)
+    # in the first stage four convolutions of 4 to 4 channels at 32 x 32; in each further one 4 of twice the channels on
+    # a quarter of the pixels, the first with half as many inputs, and a projection, which has one branch for any K
+    inside, projections = 4 * 4 * 4 * 9 * 1024, sum(4 * 2**s * 8 * 2**s * 256 // 4**s for s in range(3))
+    inside += sum((4 * 2**s + 3 * 8 * 2**s) * 8 * 2**s * 9 * 256 // 4**s for s in range(3))
+    for branches in (1, 2, 3):
+        assert table.loc[f"K = {branches}", "macs_1"] == branches * inside + projections
+    assert table.loc["K = 1", "macs_32"] == 3 * 4 * 9 * 1024 + 32 * 10
+    assert table.loc["float", "macs_32"] == inside + projections + 3 * 4 * 9 * 1024 + 32 * 10
+
+
+def test_costs_of_an_unknown_network_or_precision_are_refused():
+    with pytest.raises(ValueError, match="no model 'resnet'"):
+        bench.measure_branch_costs("resnet")
+    with pytest.raises(ValueError, match='precision must be "float32" or "bf16"'):
+        bench.measure_branch_costs(precision="fp16")

@@ -167,3 +167,16 @@ def test_the_separable_network_has_about_the_published_size():
     weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
     # by hand: 64 x 5 x 5, then four times 64 x 3 x 3 and 64 x 64, then 64 x 10; the published one has some 23,000
     assert weights == 1600 + 4 * (576 + 4096) + 640
+
+
+def test_the_projection_of_ie_net_has_neither_branches_nor_shifts():
+    """As in the authors' CIFAR ResNet-18: a binary 1x1 convolution and a norm."""
+    method = bnnlib.methods["ie-net"].varied(branches=3, mixing="scalar")
+    net = models.build("resnet18", method, width=4, projection="method")
+    projections = [block.shortcut for block in net.features if isinstance(block, Residual)]
+    projections = [p for p in projections if not isinstance(p, nn.Identity)]
+    assert len(projections) == 3
+    for *_, convolution, norm in projections:
+        assert (convolution.kernel_size, type(norm)) == ((1, 1), nn.BatchNorm2d)
+        assert {name for name, _ in convolution.named_parameters()} == {"weight", "weight_quantizer.alpha"}
+        assert (convolution.weight_quantizer.bits, convolution.input_quantizer.bits) == (1, 1)
