@@ -573,17 +573,27 @@ def pack_run(
     from safetensors.torch import load_file
 
     import bnnlib
-    from bnnlib import data, studies
+    from bnnlib import data, models, studies
     from bnnlib.data import inputs
+    from bnnlib.quantizers import NotPackable
     from bnnlib.training import scores
 
     study, described, weights = studies.kept(run, results)
     model = described.build_model()
     model.load_state_dict(load_file(weights))
+    about = {"study": study.name, "run": described.describe()}
+    if isinstance(model, models.BinaryBiometrics):
+        network = model.sign_network()
+        network.save(file, about)
+        console.print(f"{file}: {len(network.values()):,} bits, {file.stat().st_size:,} bytes", markup=False)
+        return
     splits = data.load(described.dataset, described.profile, test=False, **described.data_options)
     shape = tuple(splits.validation.inputs(slice(1)).shape[1:])
-    about = {"study": study.name, "run": described.describe(), "input": inputs.described(splits)}
-    packed = bnnlib.pack(model, shape, classes=splits.classes, about=about)
+    about["input"] = inputs.described(splits)
+    try:
+        packed = bnnlib.pack(model, shape, classes=splits.classes, about=about)
+    except NotPackable as error:
+        raise ValueError(f"the network of run {run} can't be packed: {error}") from error
     theirs = scores(model, splits.validation).argmax(1).numpy()
     ours = packed.predict(splits.validation.inputs().numpy())
     packed.save(file)
@@ -604,7 +614,13 @@ def _packed(model: str):
     if Path(model).is_file():
         return PackedModel.load(model)
     if model in names():
-        return pretrained(model)
+        network = pretrained(model)
+        if not isinstance(network, PackedModel):
+            raise ValueError(
+                f"{model} takes features of recordings of any length: bnnlib.pretrained({model!r}).predict(features); "
+                "`bnnlib export biometrics` writes it as text"
+            )
+        return network
     raise FileNotFoundError(
         f"there is no file {model}; the networks that come with the library are {', '.join(names())}"
     )

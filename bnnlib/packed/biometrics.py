@@ -10,21 +10,26 @@ addition: the plain reference here, the kernels and torch agree to the last bit,
 grid are taken as they are; the first layer's sums are then those of float64.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from bnnlib import kernels
-from bnnlib.files import replaced
+from bnnlib.files import Damaged, replaced
 
 __all__ = ["FRACTION", "LEAST_FRAMES", "SHAPES", "VALUES", "SignNetwork", "feature_codes"]
 
 SHAPES = ((128, 64, 9), (128, 128, 9), (128, 128, 9), (1, 128))  # of the weights; a bias for each output
 VALUES = sum(int(np.prod(shape)) + shape[0] for shape in SHAPES)  # 369,153
 LEAST_FRAMES = 57  # what is left after the third convolution is then one frame
+ENTRY, VERSION = "bnnlib all-binary network", 1  # of the file's header
 FRACTION = 32  # a feature's code counts so many parts of 1
 
 
@@ -66,6 +71,7 @@ class SignNetwork:
     Attributes:
         weights: int8 of -1 and +1, of :data:`SHAPES`.
         biases: int8 of -1 and +1, shapes (128,), (128,), (128,) and (1,).
+        about: plain data that says where the network is from.
 
     Raises:
         ValueError: another shape or value.
@@ -73,6 +79,7 @@ class SignNetwork:
 
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         wanted = [*SHAPES, *((shape[0],) for shape in SHAPES)]
@@ -112,6 +119,43 @@ class SignNetwork:
     def values(self) -> np.ndarray:
         """All values in one row, int8, in the order of :meth:`of_values`."""
         return np.concatenate([v.ravel() for pair in zip(self.weights, self.biases, strict=True) for v in pair])
+
+    def save(self, path: Path | str, about: Mapping[str, Any] | None = None) -> None:
+        """Writes the network as safetensors, a bit for each value (1 for +1), the least significant first, whole or not
+        at all.
+
+        Args:
+            about: plain data that says where the network is from.
+        """
+        bits = np.packbits(self.values() > 0, bitorder="little")
+        metadata = {ENTRY: json.dumps({"version": VERSION, "about": dict(about or self.about)})}
+        replaced(Path(path), lambda partial: save_file({"bits": bits}, partial, metadata))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "SignNetwork":
+        """Reads what :meth:`save` writes.
+
+        Raises:
+            Damaged: the file is no such network, is damaged, or is of a newer version; the message says which.
+            OSError: it can't be read.
+        """
+        path = Path(path)
+        with path.open("rb"):  # a missing file is no damaged one
+            pass
+        try:
+            with safe_open(path, framework="numpy") as file:
+                described = json.loads((file.metadata() or {})[ENTRY])
+                version, about = described["version"], described["about"]
+                bits = file.get_tensor("bits")
+        except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise Damaged(f"{path} is no all-binary network, or it is damaged: {str(error)[:300]}") from error
+        if version != VERSION:
+            raise Damaged(f"{path} has version {version!r:.20}, this library reads {VERSION}: update bnnlib")
+        whole = bits.dtype == np.uint8 and bits.shape == (-(-VALUES // 8),)
+        if not whole or bits[-1] >> VALUES % 8 or not isinstance(about, dict):
+            raise Damaged(f"{path} is damaged: {VALUES:,} bits are needed, received {bits.dtype} {bits.shape}")
+        values = np.unpackbits(bits, count=VALUES, bitorder="little").astype(np.int8)
+        return replace(cls.of_values(2 * values - 1), about=about)
 
     def write_text(self, path: Path | str) -> None:
         """Writes the values as text, one to a line; the file is there whole or not at all."""

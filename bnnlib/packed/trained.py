@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from bnnlib.packed.biometrics import SignNetwork
 from bnnlib.packed.runtime import PackedModel
 
 __all__ = ["names", "pretrained"]
 
 FOLDER = Path(__file__).with_name("weights")
+ALL_BINARY = "speaker-gender"  # a network of its own kind, which takes recordings of any length
 
 
 def names() -> list[str]:
@@ -14,15 +16,17 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
-def pretrained(name: str) -> PackedModel:
+def pretrained(name: str) -> PackedModel | SignNetwork:
     """A trained network by its name: ``bnnlib.pretrained("fashion-mnist-1-bit")``.
 
     Its ``classes`` are named; ``about`` holds the study, the run and what prepares an input (``bnnlib predict`` does
-    that). Made by ``bnnlib pack RUN FILE``.
+    that). Made by ``bnnlib pack RUN FILE``. ``"speaker-gender"`` is a :class:`~bnnlib.packed.biometrics.SignNetwork`,
+    whose inputs are features of :func:`~bnnlib.packed.biometrics.feature_codes`; its class 1 is a man's voice.
 
     Raises:
         ValueError: there is no such network; those that there are are named.
     """
     if name not in names():
         raise ValueError(f"no pretrained network {name!r}; there are {', '.join(names())}")
-    return PackedModel.load(FOLDER / f"{name}.safetensors")
+    kind = SignNetwork if name == ALL_BINARY else PackedModel
+    return kind.load(FOLDER / f"{name}.safetensors")

@@ -88,7 +88,7 @@ METHODS = Study(
 # another network in float. Rates are those of METHODS.
 VARIED = ("xnor-operator", "lsq-w2a2", "bi-real")
 LONGER = ("float", "binaryconnect-deterministic", *VARIED, "reactnet")
-EXACT = ("bnn", "lsq-w2a2")
+EXACT = ("xnor-allenai", "lsq-w2a2")
 SHARE = 0.5  # of the loss that compares with the teacher
 
 

@@ -1,9 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import save
 
-from bnnlib.packed.biometrics import SHAPES, VALUES, SignNetwork, feature_codes
+from bnnlib.files import Damaged
+from bnnlib.packed.biometrics import ENTRY, SHAPES, VALUES, SignNetwork, feature_codes
 
 
 def network(seed=0):
@@ -135,3 +139,38 @@ def test_values_other_than_signs_are_refused():
     weights = [np.ones(shape) for shape in SHAPES]
     with pytest.raises(ValueError, match="must have the shapes"):
         SignNetwork(tuple(weights), tuple(np.ones(3) for _ in SHAPES))
+
+
+def test_a_file_holds_a_bit_for_each_value(tmp_path):
+    net = network(3)
+    net.save(tmp_path / "net.safetensors", {"study": "of mine"})
+    again = SignNetwork.load(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(again.values(), net.values())
+    assert again.about == {"study": "of mine"}
+    assert (tmp_path / "net.safetensors").stat().st_size < VALUES / 8 + 400
+    again.save(tmp_path / "twice.safetensors")
+    assert (tmp_path / "twice.safetensors").read_bytes() == (tmp_path / "net.safetensors").read_bytes()
+
+
+def test_a_file_that_is_no_such_network_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    network().save(path)
+    whole = path.read_bytes()
+    entry = {ENTRY: json.dumps({"version": 1, "about": {}})}
+    bits = np.zeros(-(-VALUES // 8), np.uint8)
+    for damaged, message in (
+        (whole[:-1], "no all-binary network, or it is damaged"),
+        (b"", "no all-binary network"),
+        (save({"bits": bits}, {}), "no all-binary network"),
+        (save({"bits": bits}, {ENTRY: "[]"}), "no all-binary network"),
+        (save({"bits": bits}, {ENTRY: json.dumps({"version": 2, "about": {}})}), "version 2, this library reads 1"),
+        (save({"bits": bits[1:]}, entry), "369,153 bits are needed"),
+        (save({"bits": bits.astype(np.int8)}, entry), "369,153 bits are needed"),
+        (save({"bits": bits | 0x80}, entry), "369,153 bits are needed"),  # beyond the last value
+        (save({"other": bits}, entry), "no all-binary network"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(Damaged, match=message):
+            SignNetwork.load(path)
+    with pytest.raises(FileNotFoundError):
+        SignNetwork.load(tmp_path / "none.safetensors")
