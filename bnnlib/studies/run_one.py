@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
 from bnnlib import data
+from bnnlib.layers import quantized_layers
 from bnnlib.provenance import PeakMemory, provenance
 from bnnlib.studies.forms import evaluate_forms
 from bnnlib.studies.run import Run, Study
@@ -222,8 +223,12 @@ def _outputs(result: FitResult, splits: data.Splits, with_scores: bool) -> dict[
 
 
 def _inside(result: FitResult) -> dict[str, np.ndarray]:
-    """Histograms of the latent weights over the epochs, and what was measured inside the layers."""
+    """Histograms of the latent weights over the epochs, what was measured inside the layers, IE-Net's branches."""
     arrays: dict[str, np.ndarray] = {}
+    for layer, module in quantized_layers(result.model):
+        if hasattr(module, "mix"):
+            arrays[f"shift/{layer}"] = module.shift.detach().cpu().numpy()
+            arrays[f"mix/{layer}"] = module.mix.detach().cpu().numpy()
     for layer, rows in result.history.histograms.items():
         arrays[f"histogram/{layer}"] = np.array(rows, np.int32)
     inside = result.history.layer_frame()

@@ -88,6 +88,19 @@ def test_the_checkpoint_of_a_convolutional_run_gives_its_predictions_again(store
     assert (predicted == store.outputs(run.id)["test_predicted"]).mean() > 0.995
 
 
+def test_a_run_of_ie_net_keeps_what_its_branches_learnt(store, tmp_path):
+    run = replace(tiny_run("ie-net"), method_options={"branches": 3, "mixing": "scalar"})
+    study = tiny_study(run, checkpoints=frozenset({run.arm}))
+    run_one(study, run, store, tmp_path)
+    kept, weights = store.outputs(run.id), load_file(store.latent_file(run.id))
+    shifts = [name for name in weights if name.endswith(".shift")]
+    assert shifts
+    for name in shifts:
+        layer = name.removesuffix(".shift")
+        np.testing.assert_array_equal(kept[f"shift/{layer}"], weights[name])
+        np.testing.assert_array_equal(kept[f"mix/{layer}"], weights[f"{layer}.mix"])
+
+
 def test_a_run_on_speech_keeps_whose_clip_each_prediction_is_of(store, tmp_path):
     run = replace(tiny_run("float"), model="command-cnn", dataset="SpeechCommands", data_options={}, model_options={})
     run_one(tiny_study(run), run, store, tmp_path)
