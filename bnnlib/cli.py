@@ -56,7 +56,8 @@ Results = Annotated[
 PackedNetwork = Annotated[
     str,
     typer.Argument(
-        help="A file from `bnnlib pack`, or the name of a network that comes with the library: fashion-mnist-1-bit.",
+        help="A file from `bnnlib pack`, or the name of a network that comes with the library: "
+        "fashion-mnist-1-bit, -2-bit or -8-bit, ten-words-1-bit or -2-bit, wake-word-happy.",
         show_default=False,
     ),
 ]

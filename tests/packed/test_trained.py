@@ -8,9 +8,11 @@ import pytest
 import soundfile
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import bnnlib
 from bnnlib import data, studies
+from bnnlib.cli import app
 from bnnlib.data import inputs, sources
 from bnnlib.data.speech import number
 from bnnlib.data.speech_commands import open_corpus
@@ -35,6 +37,17 @@ def test_there_are_networks_and_others_are_refused():
     assert "fashion-mnist-1-bit" in names()
     with pytest.raises(ValueError, match=r"no pretrained network 'shoes'; there are .*fashion-mnist-1-bit"):
         bnnlib.pretrained("shoes")
+
+
+def test_the_command_line_names_them(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    told = CliRunner().invoke(app, ["predict", "--help"]).output
+    families = {name.rsplit("-", 2)[0] if name.endswith("-bit") else name for name in names() if name != ALL_BINARY}
+    assert families == {"fashion-mnist", "ten-words", "wake-word-happy"}
+    assert "fashion-mnist-1-bit, -2-bit or -8-bit, ten-words-1-bit or -2-bit, wake-word-happy" in told
+    refused = CliRunner().invoke(app, ["predict", ALL_BINARY, "clip.wav"])
+    assert isinstance(refused.exception, ValueError)
+    assert "takes features of recordings of any length" in str(refused.exception)
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != ALL_BINARY])
