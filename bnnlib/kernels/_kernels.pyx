@@ -72,6 +72,7 @@ cdef extern from "bits.h":
     size_t bits_panels(size_t rows) nogil
     size_t bits_panel_size(size_t words) nogil
     size_t bits_convolution_size(const bits_convolution *c, int axis) nogil
+    size_t bits_filter_words(const bits_convolution *c) nogil
     void bits_to_panels(const uint64_t *b, size_t rows, size_t words, size_t stride, uint32_t *panels) nogil
     int bits_matmul(const bits_kernels *kernels, const uint64_t *a, size_t a_stride, const uint32_t *panels, size_t m,
                     size_t n, size_t columns, const bits_thresholds *compare, void *out, int threads) nogil
@@ -520,7 +521,7 @@ cdef class Convolution:
             raise ValueError(f"padded images {tuple(x.shape)} of the shape {shape} are more than a process can address")
         taps, outputs = <double>c.kernel[0] * c.kernel[1], <double>c.groups * c.filters
         expect("words of a pixel of x", x.shape[3], <double>c.groups * bits_words(c.channels))
-        expect_panels(panels, c.groups, c.filters, taps * bits_words(c.channels))
+        expect_panels(panels, c.groups, c.filters, <double>bits_filter_words(&c))
         expect("sums of taps", tap_sums.shape[0], c.groups * taps * bits_panels(c.filters) * BITS_PANEL)
         self.compares = thresholds is not None
         if not self.compares:

@@ -251,8 +251,12 @@ typedef struct {
 /* Height or width (axis 0 or 1) of the output; 0 if the filter does not fit. */
 size_t bits_convolution_size(const bits_convolution *c, int axis);
 
+/* The number of words of a filter of one group. Where a pixel fills half a word (up to 32 channels), its rows lie in pairs: the
+ * lower halves are those of row 2i, the upper ones those of row 2i + 1, or empty behind the last row. */
+size_t bits_filter_words(const bits_convolution *c);
+
 /* x is (images, height, width, groups, words) with words = bits_words(channels). panels holds the filters, for each group
- * the panels of its rows (filters, kernel height * kernel width * words); tap_sums (groups, kernel height * kernel width,
+ * the panels of its rows (filters, bits_filter_words), the words of a filter row by row; tap_sums (groups, kernel height * kernel width,
  * panels of a group * BITS_PANEL) are the sums of their weights at each tap, needed for padding with 0. out is int32
  * (images, out height, out width, groups * filters); with `compare` (groups = 1 or filters a multiple of 64) it is uint64,
  * bits_words(groups * filters) to a pixel. Returns 0, or -1 if there is no memory; out is then untouched. */

@@ -4,7 +4,10 @@
  * Padding with -1 or +1 is a border of zero or one bits. Padding with 0 is a border of -1 with a correction: each tap that
  * falls on it has added -w to sum(x * w), so the sum of those taps' weights is added back. The correction is the same for
  * all pixels whose filter overlaps the border in the same taps (nine classes for a 3x3 filter with padding 1), and is added
- * to K in the base of the epilogue. */
+ * to K in the base of the epilogue.
+ *
+ * A pixel of at most 32 channels fills half a word. Then two rows of the filter share one: a second copy of the images has in
+ * its upper halves the pixels that the filter's next row sees, and a 3x3 filter takes six words, not nine. */
 #include "compare.h"
 #include "epilogue.h"
 
@@ -18,6 +21,14 @@ size_t bits_convolution_size(const bits_convolution *c, int axis)
     const size_t covered = c->dilation[axis] * (c->kernel[axis] - 1) + 1;
     const size_t padded = (axis ? c->width : c->height) + 2 * c->padding[axis];
     return padded < covered ? 0 : (padded - covered) / c->stride[axis] + 1;
+}
+
+/* Whether two rows of the filter share a word. */
+static int paired(const bits_convolution *c) { return c->channels <= 32 && c->kernel[0] > 1; }
+
+size_t bits_filter_words(const bits_convolution *c)
+{
+    return (paired(c) ? (c->kernel[0] + 1) / 2 : c->kernel[0]) * c->kernel[1] * bits_words(c->channels);
 }
 
 /* Output positions of one axis, classified by the taps that fall on the padding. */
@@ -70,14 +81,15 @@ typedef struct {
     int along_images, stream;
 } task;
 
-/* Copies the images into a buffer of padded ones. */
+/* Copies the images into a buffer of padded ones; where two rows of the filter share a word, behind such pairs of rows. */
 static int pad(task *t, const uint64_t *x, uint64_t **buffer)
 {
     const bits_convolution *c = t->c;
     const size_t size = c->images * t->height * t->width * t->pixel;
-    uint64_t *to = *buffer = malloc(size * sizeof *to);
-    if (!to)
+    uint64_t *pairs = *buffer = malloc((paired(c) ? 2 : 1) * size * sizeof *pairs);
+    if (!pairs)
         return -1;
+    uint64_t *to = paired(c) ? pairs + size : pairs;
     if (c->pad_value == 1) {
         for (size_t i = 0; i < size; i++)
             to[i] = c->channels % 64 && i % t->words == t->words - 1 ? ((uint64_t)1 << c->channels % 64) - 1 : ~(uint64_t)0;
@@ -87,7 +99,12 @@ static int pad(task *t, const uint64_t *x, uint64_t **buffer)
         for (size_t row = 0; row < c->height && c->width; row++)
             memcpy(to + ((image * t->height + row + c->padding[0]) * t->width + c->padding[1]) * t->pixel,
                    x + (image * c->height + row) * c->width * t->pixel, c->width * t->pixel * sizeof *to);
-    t->x = to;
+    if (paired(c)) { /* what lies below the last row is in no filter */
+        const size_t below = c->dilation[0] * t->width * t->pixel;
+        for (size_t i = 0; i < size; i++)
+            pairs[i] = to[i] | (i + below < size ? to[i + below] << 32 : 0);
+    }
+    t->x = pairs;
     return 0;
 }
 
@@ -153,7 +170,7 @@ static void strip(const task *t, size_t group, size_t panel, size_t image, size_
         epilogue.out = (int32_t *)t->out + pixel * outputs + group * c->filters + filter, epilogue.stride = outputs * step;
         epilogue.stream = t->stream;
     }
-    const size_t panel_size = bits_panel_size(c->kernel[0] * c->kernel[1] * t->words);
+    const size_t panel_size = bits_panel_size(bits_filter_words(c));
     const size_t rows = t->along_images ? c->images : t->widths;
     t->kernels->strip(&a, rows, t->panels + (group * panels + panel) * panel_size, &epilogue);
 }
@@ -192,17 +209,19 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
     /* The taps of a row of the filter are one run if their words are contiguous. */
     const int joined = c->groups == 1 && c->dilation[1] == 1;
     t.length = joined ? c->kernel[1] * words : words;
-    t.runs = c->kernel[0] * (joined ? 1 : c->kernel[1]);
+    t.runs = bits_filter_words(c) / t.length;
     t.along_images = t.widths < NARROW && c->images > t.widths;
 
     panel_thresholds made = {NULL, NULL};
     uint64_t *buffer = NULL;
     int failed = (t.offsets = malloc(t.runs * sizeof *t.offsets)) == NULL;
     for (size_t s = 0; !failed && s < t.runs; s++) {
-        const size_t u = joined ? s : s / c->kernel[1], v = joined ? 0 : s % c->kernel[1];
+        const size_t u = (joined ? s : s / c->kernel[1]) * (paired(c) ? 2 : 1), v = joined ? 0 : s % c->kernel[1];
         t.offsets[s] = (u * c->dilation[0] * t.width + v * c->dilation[1]) * pixel;
+        if (paired(c) && u + 1 == c->kernel[0]) /* a last row by itself: in the copy whose upper halves are empty */
+            t.offsets[s] += c->images * t.height * t.width * pixel;
     }
-    failed = failed || (padded && pad(&t, x, &buffer)) || (padded && c->pad_value == 0 && tabulate(&t, tap_sums))
+    failed = failed || ((padded || paired(c)) && pad(&t, x, &buffer)) || (padded && c->pad_value == 0 && tabulate(&t, tap_sums))
              || (compare && panel_thresholds_make(&made, compare, c->groups, c->filters));
     if (!failed) {
         t.compare = compare ? &made : NULL;

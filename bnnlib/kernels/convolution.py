@@ -57,7 +57,7 @@ class Filters(HoldsPanels):
         check_groups(self.groups, self.channels, "channels")
         groups, each, of_group, height, width = self.dimensions
         check_columns(each * height * width)
-        self.settle("panels", groups, of_group, each * height * width, height * width * words_per_row(each))
+        self.settle("panels", groups, of_group, each * height * width, _filter_words(each, height, width))
         self.check("tap_sums", np.int32, (groups * height * width * panel_rows(of_group),))
 
     @cached_property
@@ -95,13 +95,34 @@ def prepack_filters(weights: np.ndarray, groups: int = 1) -> Filters:
     check_columns(each * height * width)
     taps, words = height * width, words_per_row(each)
     rows = pack(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)).reshape(outputs * taps, each))
-    panels = to_panels(rows.reshape(groups, outputs // groups, taps * words))
+    of_groups = rows.reshape(groups, outputs // groups, height, width * words)
+    if _paired(each, height):
+        of_groups = _in_pairs(of_groups)
+    panels = to_panels(of_groups.reshape(groups, outputs // groups, _filter_words(each, height, width)))
     ones = np.empty(outputs * taps, np.int32)
     _kernels.count_rows(rows, ones)
     sums = (2 * ones - each).reshape(groups, outputs // groups, taps).transpose(0, 2, 1)
     tap_sums = np.zeros((groups, taps, panel_rows(outputs // groups)), np.int32)
     tap_sums[..., : outputs // groups] = sums
     return Filters(outputs, each * groups, groups, (height, width), spatial, panels, tap_sums.reshape(-1))
+
+
+def _paired(channels: int, height: int) -> bool:
+    """Whether two rows of a filter share a word: a pixel of so many channels fills half of it (convolution.c)."""
+    return channels <= 32 and height > 1
+
+
+def _filter_words(channels: int, height: int, width: int) -> int:
+    """The words of one filter."""
+    return (-(-height // 2) if _paired(channels, height) else height) * width * words_per_row(channels)
+
+
+def _in_pairs(rows: np.ndarray) -> np.ndarray:
+    """Rows of filters (..., height, words) in pairs: the lower halves of one row, and above them those of the next."""
+    pairs = rows[..., 0::2, :].copy()
+    above = rows[..., 1::2, :]
+    pairs[..., : above.shape[-2], :] |= above << np.uint64(32)
+    return pairs
 
 
 def conv2d(

@@ -208,6 +208,23 @@ static int planes(const bits_kernels *kernels, size_t m, size_t n, size_t column
     return bad;
 }
 
+/* Filters as panels want them: where a pixel fills half a word, each second row of a filter above the one before it. */
+static uint32_t *panels_of_filters(const bits_convolution *c, const uint64_t *filters)
+{
+    const size_t height = c->kernel[0], width = c->kernel[1], words = bits_filter_words(c);
+    const size_t count = c->groups * c->filters;
+    if (c->channels > 32 || height == 1)
+        return panels_of(filters, c->groups, c->filters, words);
+    uint64_t *paired = calloc(count * words + 1, 8);
+    for (size_t f = 0; f < count; f++)
+        for (size_t u = 0; u < height; u++)
+            for (size_t v = 0; v < width; v++)
+                paired[f * words + u / 2 * width + v] |= filters[(f * height + u) * width + v] << u % 2 * 32;
+    uint32_t *panels = panels_of(paired, c->groups, c->filters, words);
+    free(paired);
+    return panels;
+}
+
 static int convolution(const bits_kernels *kernels, int large, int threads)
 {
     bits_convolution c = {
@@ -226,7 +243,7 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
     const size_t pixels = c.images * heights * widths, size = bits_panels(c.filters) * BITS_PANEL;
     uint64_t *x = random_rows(c.images * c.height * c.width * c.groups, c.channels);
     uint64_t *filters = random_rows(outputs * taps, c.channels);
-    uint32_t *panels = panels_of(filters, c.groups, c.filters, taps * words);
+    uint32_t *panels = panels_of_filters(&c, filters);
     int32_t *ones = buffer(outputs * taps * 4), *tap_sums = calloc(c.groups * taps * size, 4);
     bits_count_rows(filters, outputs * taps, words, ones);
     for (size_t f = 0; f < outputs; f++)
