@@ -81,8 +81,13 @@ cdef extern from "bits.h":
     int bits_matmul_planes(const bits_kernels *kernels, const uint64_t *a, const bits_planes *a_planes,
                            const uint32_t *panels, const bits_planes *b_planes, size_t m, size_t n, size_t columns,
                            int32_t *out, int threads) nogil
+    ctypedef struct bits_border:
+        pass
+    bits_border *bits_border_make(const bits_convolution *c, const int32_t *tap_sums) nogil
+    void bits_border_free(bits_border *border) nogil
     int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
-                      const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads) nogil
+                      const int32_t *tap_sums, const bits_border *border, const bits_thresholds *compare, void *out,
+                      int threads) nogil
     size_t bits_window_size(const bits_window *w, int axis) nogil
     int bits_convolve_reals(const bits_kernels *kernels, const bits_window *w, const float *x, float pad_value,
                             size_t filters, const void *panels, int codes, const bits_reals_compare *compare, void *out,
@@ -486,13 +491,13 @@ cdef class Convolution:
     thresholds and flips, bits with both."""
     cdef bits_convolution c
     cdef bits_thresholds compare
+    cdef bits_border *border
     cdef const uint64_t *first
     cdef void *to
     cdef bint compares, empty
     cdef int threads
     cdef const uint64_t[:, :, :, ::1] x
     cdef const uint32_t[::1] panels
-    cdef const int32_t[::1] tap_sums
     cdef const int32_t[::1] thresholds
     cdef const uint8_t[::1] flips
     cdef int32_t[:, :, :, ::1] sums
@@ -539,7 +544,7 @@ cdef class Convolution:
         expect("width of out", received[2], bits_convolution_size(&c, 1))
         expect("values of a pixel of out", received[3], bits_words(c.groups * c.filters) if self.compares else outputs)
         self.empty = received[0] == 0 or received[1] == 0 or received[2] == 0
-        self.c, self.x, self.panels, self.tap_sums, self.threads = c, x, panels, tap_sums, threads
+        self.c, self.x, self.panels, self.threads = c, x, panels, threads
         if self.empty:
             return
         if self.compares:
@@ -549,13 +554,20 @@ cdef class Convolution:
         else:
             self.to = &self.sums[0, 0, 0, 0]
         self.first = &x[0, 0, 0, 0] if x.shape[1] and x.shape[2] else NULL # padding alone can be an image
+        if c.pad_value == 0 and (c.padding[0] or c.padding[1]):
+            self.border = bits_border_make(&c, &tap_sums[0])
+            if self.border == NULL:
+                raise MemoryError(f"no memory for the border of images {tuple(x.shape)[:3]}")
+
+    def __dealloc__(self):
+        bits_border_free(self.border)
 
     def __call__(self):
         cdef int failed
         if self.empty:
             return
         with nogil:
-            failed = bits_convolve(chosen, &self.c, self.first, &self.panels[0], &self.tap_sums[0],
+            failed = bits_convolve(chosen, &self.c, self.first, &self.panels[0], NULL, self.border,
                                    &self.compare if self.compares else NULL, self.to, self.threads)
         if failed:
             raise MemoryError(f"no memory for the padded images {tuple(self.x.shape)[:3]}")

@@ -252,16 +252,23 @@ typedef struct {
 size_t bits_convolution_size(const bits_convolution *c, int axis);
 
 /* The number of words of a filter of one group. Where a pixel fills half a word (up to 32 channels), its rows lie in pairs: the
- * lower halves are those of row 2i, the upper ones those of row 2i + 1, or empty behind the last row. */
+ * lower halves are those of row 2i, the upper ones those of row 2i + 1, or empty past the last row. */
 size_t bits_filter_words(const bits_convolution *c);
 
+/* What the padding with 0 of a convolution changes: K, with the weights of the taps that fall on it, for each class of output
+ * positions. tap_sums (groups, kernel height * kernel width, panels of a group * BITS_PANEL) are the sums of the filters' weights at
+ * each tap. NULL if there is no memory. */
+typedef struct bits_border bits_border;
+bits_border *bits_border_make(const bits_convolution *c, const int32_t *tap_sums);
+void bits_border_free(bits_border *border);
+
 /* x is (images, height, width, groups, words) with words = bits_words(channels). panels holds the filters, for each group
- * the panels of its rows (filters, bits_filter_words), the words of a filter row by row; tap_sums (groups, kernel height * kernel width,
- * panels of a group * BITS_PANEL) are the sums of their weights at each tap, needed for padding with 0. out is int32
+ * the panels of its rows (filters, bits_filter_words), the words of a filter row by row. Padding with 0 needs
+ * tap_sums, or the border made of them, which saves making it in each call (else NULL). out is int32
  * (images, out height, out width, groups * filters); with `compare` (groups = 1 or filters a multiple of 64) it is uint64,
  * bits_words(groups * filters) to a pixel. Returns 0, or -1 if there is no memory; out is then untouched. */
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
-                  const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads);
+                  const int32_t *tap_sums, const bits_border *border, const bits_thresholds *compare, void *out, int threads);
 
 /* A window that goes over maps with channels last. */
 typedef struct {

@@ -36,15 +36,15 @@ typedef struct {
     size_t classes;
     size_t *of;             /* class of each output position */
     size_t *before, *after; /* for each class, the taps before the image and past its end */
-} border;
+} positions;
 
-static int border_make(border *made, const bits_convolution *c, int axis)
+static int classify(positions *made, const bits_convolution *c, int axis)
 {
     const size_t size = bits_convolution_size(c, axis), length = axis ? c->width : c->height;
     size_t *buffer = malloc(3 * size * sizeof *buffer);
     if (!buffer)
         return -1;
-    *made = (border){0, buffer, buffer + size, buffer + 2 * size};
+    *made = (positions){0, buffer, buffer + size, buffer + 2 * size};
     for (size_t o = 0; o < size; o++) {
         size_t before = 0, after = 0;
         for (size_t k = 0; k < c->kernel[axis]; k++) {
@@ -62,6 +62,58 @@ static int border_make(border *made, const bits_convolution *c, int axis)
     return 0;
 }
 
+struct bits_border {
+    positions rows, columns;
+    int32_t *tables;       /* bases, (class of rows, class of columns, group, panel, BITS_PANEL) */
+    const int32_t **bases; /* pointers into tables, (class of rows, output column) */
+};
+
+static int32_t terms_of(const bits_convolution *c) { return (int32_t)(c->kernel[0] * c->kernel[1] * c->channels); }
+
+void bits_border_free(bits_border *border)
+{
+    if (border)
+        free(border->rows.of), free(border->columns.of), free(border->tables), free(border->bases);
+    free(border);
+}
+
+bits_border *bits_border_make(const bits_convolution *c, const int32_t *tap_sums)
+{
+    const size_t taps = c->kernel[0] * c->kernel[1], size = bits_panels(c->filters) * BITS_PANEL;
+    const size_t widths = bits_convolution_size(c, 1);
+    bits_border *made = calloc(1, sizeof *made);
+    if (!made || classify(&made->rows, c, 0) || classify(&made->columns, c, 1)) {
+        bits_border_free(made);
+        return NULL;
+    }
+    made->tables = malloc(made->rows.classes * made->columns.classes * c->groups * size * sizeof *made->tables);
+    made->bases = malloc(made->rows.classes * widths * sizeof *made->bases);
+    if (!made->tables || !made->bases) {
+        bits_border_free(made);
+        return NULL;
+    }
+    for (size_t i = 0; i < made->rows.classes; i++) {
+        for (size_t j = 0; j < made->columns.classes; j++)
+            for (size_t g = 0; g < c->groups; g++) {
+                int32_t *table = made->tables + ((i * made->columns.classes + j) * c->groups + g) * size;
+                for (size_t f = 0; f < size; f++)
+                    table[f] = terms_of(c);
+                for (size_t u = 0; u < c->kernel[0]; u++)
+                    for (size_t v = 0; v < c->kernel[1]; v++) {
+                        const int inside = u >= made->rows.before[i] && u + made->rows.after[i] < c->kernel[0]
+                                           && v >= made->columns.before[j] && v + made->columns.after[j] < c->kernel[1];
+                        const int32_t *sums = tap_sums + (g * taps + u * c->kernel[1] + v) * size;
+                        for (size_t f = 0; !inside && f < size; f++)
+                            table[f] += sums[f];
+                    }
+            }
+        for (size_t column = 0; column < widths; column++)
+            made->bases[i * widths + column] =
+                made->tables + (i * made->columns.classes + made->columns.of[column]) * c->groups * size;
+    }
+    return made;
+}
+
 typedef struct {
     const bits_kernels *kernels;
     const bits_convolution *c;
@@ -73,15 +125,13 @@ typedef struct {
     size_t *offsets;
     const uint32_t *panels;
     int32_t base[BITS_PANEL];  /* K, where no padding changes it */
-    border rows, columns;
-    int32_t *tables;           /* bases, (class of rows, class of columns, group, panel, BITS_PANEL) */
-    const int32_t **bases;     /* pointers into tables, (class of rows, output column) */
+    const bits_border *border; /* or NULL */
     const panel_thresholds *compare;
     void *out;
     int along_images, stream;
 } task;
 
-/* Copies the images into a buffer of padded ones; where two rows of the filter share a word, behind such pairs of rows. */
+/* Copies the images into a buffer of padded ones; where two rows of the filter share a word, after the pairs. */
 static int pad(task *t, const uint64_t *x, uint64_t **buffer)
 {
     const bits_convolution *c = t->c;
@@ -108,39 +158,6 @@ static int pad(task *t, const uint64_t *x, uint64_t **buffer)
     return 0;
 }
 
-/* K plus the weights of the taps that fall on the padding, for each class of pixels. */
-static int tabulate(task *t, const int32_t *tap_sums)
-{
-    const bits_convolution *c = t->c;
-    const size_t taps = c->kernel[0] * c->kernel[1], size = bits_panels(c->filters) * BITS_PANEL;
-    if (border_make(&t->rows, c, 0) || border_make(&t->columns, c, 1))
-        return -1;
-    t->tables = malloc(t->rows.classes * t->columns.classes * c->groups * size * sizeof *t->tables);
-    t->bases = malloc(t->rows.classes * t->widths * sizeof *t->bases);
-    if (!t->tables || !t->bases)
-        return -1;
-    for (size_t i = 0; i < t->rows.classes; i++) {
-        for (size_t j = 0; j < t->columns.classes; j++)
-            for (size_t g = 0; g < c->groups; g++) {
-                int32_t *table = t->tables + ((i * t->columns.classes + j) * c->groups + g) * size;
-                for (size_t f = 0; f < size; f++)
-                    table[f] = t->base[0];
-                for (size_t u = 0; u < c->kernel[0]; u++)
-                    for (size_t v = 0; v < c->kernel[1]; v++) {
-                        const int inside = u >= t->rows.before[i] && u + t->rows.after[i] < c->kernel[0]
-                                           && v >= t->columns.before[j] && v + t->columns.after[j] < c->kernel[1];
-                        const int32_t *sums = tap_sums + (g * taps + u * c->kernel[1] + v) * size;
-                        for (size_t f = 0; !inside && f < size; f++)
-                            table[f] += sums[f];
-                    }
-            }
-        for (size_t column = 0; column < t->widths; column++)
-            t->bases[i * t->widths + column] =
-                t->tables + (i * t->columns.classes + t->columns.of[column]) * c->groups * size;
-    }
-    return 0;
-}
-
 /* One strip: the output pixels from (image, row, column) on, along the width or along the images. */
 static void strip(const task *t, size_t group, size_t panel, size_t image, size_t row, size_t column)
 {
@@ -154,8 +171,8 @@ static void strip(const task *t, size_t group, size_t panel, size_t image, size_
                          (t->along_images ? t->height * t->width : c->stride[1]) * t->pixel, t->runs, t->length, t->offsets};
     bits_epilogue epilogue = {.base = t->base,
                               .width = c->filters - filter < BITS_PANEL ? c->filters - filter : BITS_PANEL};
-    if (t->tables) {
-        const int32_t *const *bases = t->bases + t->rows.of[row] * t->widths;
+    if (t->border) {
+        const int32_t *const *bases = t->border->bases + t->border->rows.of[row] * t->widths;
         if (t->along_images)
             epilogue.base = bases[column] + at;
         else
@@ -196,7 +213,7 @@ static void part(void *context, size_t begin, size_t end)
 }
 
 int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const uint64_t *x, const uint32_t *panels,
-                  const int32_t *tap_sums, const bits_thresholds *compare, void *out, int threads)
+                  const int32_t *tap_sums, const bits_border *border, const bits_thresholds *compare, void *out, int threads)
 {
     const size_t words = bits_words(c->channels), pixel = c->groups * words, outputs = c->groups * c->filters;
     const int padded = c->padding[0] || c->padding[1];
@@ -205,7 +222,7 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
     if (!c->images || !t.heights || !t.widths || !outputs)
         return 0;
     for (size_t i = 0; i < BITS_PANEL; i++)
-        t.base[i] = (int32_t)(c->kernel[0] * c->kernel[1] * c->channels);
+        t.base[i] = terms_of(c);
     /* The taps of a row of the filter are one run if their words are contiguous. */
     const int joined = c->groups == 1 && c->dilation[1] == 1;
     t.length = joined ? c->kernel[1] * words : words;
@@ -214,6 +231,7 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
 
     panel_thresholds made = {NULL, NULL};
     uint64_t *buffer = NULL;
+    bits_border *own = NULL;
     int failed = (t.offsets = malloc(t.runs * sizeof *t.offsets)) == NULL;
     for (size_t s = 0; !failed && s < t.runs; s++) {
         const size_t u = (joined ? s : s / c->kernel[1]) * (paired(c) ? 2 : 1), v = joined ? 0 : s % c->kernel[1];
@@ -221,8 +239,13 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
         if (paired(c) && u + 1 == c->kernel[0]) /* a last row by itself: in the copy whose upper halves are empty */
             t.offsets[s] += c->images * t.height * t.width * pixel;
     }
-    failed = failed || ((padded || paired(c)) && pad(&t, x, &buffer)) || (padded && c->pad_value == 0 && tabulate(&t, tap_sums))
-             || (compare && panel_thresholds_make(&made, compare, c->groups, c->filters));
+    failed = failed || ((padded || paired(c)) && pad(&t, x, &buffer)) || (compare && panel_thresholds_make(&made, compare, c->groups, c->filters));
+    if (!failed && padded && c->pad_value == 0) {
+        if (!border)
+            border = own = bits_border_make(c, tap_sums);
+        t.border = border;
+        failed = !border;
+    }
     if (!failed) {
         t.compare = compare ? &made : NULL;
         t.stream = !compare && c->filters % 16 == 0 && streams(out, c->images * t.heights * t.widths, outputs);
@@ -231,6 +254,6 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
         bits_in_parallel(threads, t.along_images ? t.heights * t.widths : c->images * t.heights, part, &t);
     }
     panel_thresholds_free(&made);
-    free(buffer), free(t.offsets), free(t.rows.of), free(t.columns.of), free(t.tables), free(t.bases);
+    free(buffer), free(t.offsets), bits_border_free(own);
     return failed ? -1 : 0;
 }

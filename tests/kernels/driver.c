@@ -255,15 +255,19 @@ static int convolution(const bits_kernels *kernels, int large, int threads)
     bits_reference_convolve(&c, x, filters, expected);
     bits_reference_compare(expected, pixels, outputs, &compare, expected_bits);
     int bad = 0;
-    if (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, NULL, out, threads))
+    if (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, NULL, NULL, out, threads))
         || memcmp(out, expected, pixels * outputs * 4))
         bad = failed(kernels, "convolution", heights, widths, c.channels);
+    bits_border *border;
+    if (REFUSING_EACH_ALLOCATION((border = bits_border_make(&c, tap_sums)) ? (bits_border_free(border), 0) : -1))
+        bad = failed(kernels, "border", heights, widths, c.channels);
+    border = bits_border_make(&c, tap_sums);
     if ((c.groups == 1 || c.filters % 64 == 0)
-        && (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, tap_sums, &compare, out_bits, threads))
+        && (REFUSING_EACH_ALLOCATION(bits_convolve(kernels, &c, x, panels, NULL, border, &compare, out_bits, threads))
             || memcmp(out_bits, expected_bits, pixels * bits_words(outputs) * 8)))
         bad = failed(kernels, "convolution with thresholds", heights, widths, c.channels);
     free(x), free(filters), free(panels), free(ones), free(tap_sums), free(expected), free(out);
-    free(expected_bits), free(out_bits), forget(&compare);
+    free(expected_bits), free(out_bits), forget(&compare), bits_border_free(border);
     return bad;
 }
 
