@@ -167,6 +167,9 @@ RIGHT = {
             ]
         )
     ),
+    "branch-sum": lambda x, shifts, factors: sum(
+        f * np.copysign(1.0, x + b + 0.0) for b, f in zip(shifts, factors, strict=True)
+    ),
     "verdict": lambda low, high, margin: (
         2 if low <= 0 <= high and not (-margin < low and high < margin) else int(np.sign(low + high)) * (low * high > 0)
     ),
@@ -200,6 +203,10 @@ WRONG = {
             )
         ),
         "half of them",
+    ),
+    "branch-sum": (
+        lambda x, shifts, factors: sum(f * np.sign(x + b) for b, f in zip(shifts, factors, strict=True)),
+        "a sign of zero is +1",
     ),
     "verdict": (lambda low, high, margin: 0 if -margin < low and high < margin else 2, "better"),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),

@@ -291,6 +291,17 @@ TASKS: dict[str, Task] = {
         },
         tolerance=1e-9,
     ),
+    "branch-sum": Task(
+        "(x, shifts, factors): the sum of factors[i] * sign(x + shifts[i]) over i, for an array x, with sign(0) = +1",
+        lambda x, shifts, factors: (1 - 2 * (np.asarray(x)[..., None] + shifts < 0)) @ np.asarray(factors, float),
+        {
+            "one branch": (np.array([-2.0, -0.4, 0.6, 3.0]), [0.5], [1.0]),
+            "a sign of zero is +1": (np.array([-0.5, 0.0, 0.25]), [0.5, 0.0, -0.25], [1.0, 1.0, 1.0]),
+            "three branches, each with its factor": (_normal(30), [-0.4, 0.1, 0.7], [1.0, 0.3, -0.2]),
+            "maps": (_normal(2, 3, 4), [0.0, 0.5], [1.0, 0.25]),
+        },
+        tolerance=1e-6,
+    ),
     "verdict": Task(
         "(low, high, margin): of a difference whose interval goes from low to high: 1 for better, -1 for worse, 0 for "
         "equivalent (all of it nearer to 0 than the margin), 2 for undecided; a difference that is sure comes first",
