@@ -1,10 +1,11 @@
 /* Direct convolution on the bits, without im2col. The rows of a strip are output pixels a fixed stride apart in the (padded)
- * image, and each row of the filter is one run of their words.
+ * image, and each row of the filter is one run of their words
+ * (with groups or dilation, each tap).
  *
  * Padding with -1 or +1 is a border of zero or one bits. Padding with 0 is a border of -1 with a correction: each tap that
  * falls on it has added -w to sum(x * w), so the sum of those taps' weights is added back. The correction is the same for
  * all pixels whose filter overlaps the border in the same taps (nine classes for a 3x3 filter with padding 1), and is added
- * to K in the base of the epilogue.
+ * to the number of terms in the base of the epilogue.
  *
  * A pixel of at most 32 channels fills half a word. Then two rows of the filter share one: a second copy of the images has in
  * its upper halves the pixels that the filter's next row sees, and a 3x3 filter takes six words, not nine. */

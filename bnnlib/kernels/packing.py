@@ -82,8 +82,8 @@ def pack_images(x: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> n
 def pack_branches(x: np.ndarray, shifts: np.ndarray, layout: Layout = "NCHW", *, groups: int = 1) -> np.ndarray:
     """Packs the signs of images under K shifts of their channels: the bits of IE-Net's branches, which share weights.
 
-    The branches lie one after the other like more images, so that a single convolution takes them all, in one pass
-    over the weights: ``conv2d(pack_branches(x, shifts), filters).reshape(K, N, OH, OW, O)`` holds the K sums.
+    The branches lie one after the other like more images, so that a single call takes them all:
+    ``conv2d(pack_branches(x, shifts), filters).reshape(K, N, OH, OW, O)`` holds the K sums.
 
     Args:
         x: float32 or float64 images, as for :func:`pack_images`, as are ``layout`` and ``groups``.

@@ -1,5 +1,6 @@
 /* Signs of maps under a shift of each channel, and their gradient by IE-Net's estimator, for training; in plain loops that
- * compilers vectorise. Maps have channels last, in float32 or, as `half`, in bfloat16; sums are float32. */
+ * compilers vectorise. Maps have channels last, in float32 or, as `half`, in bfloat16. Sums are float32 in each place of the period,
+ * and double over the places. */
 #ifndef BNNLIB_SHIFTED_H
 #define BNNLIB_SHIFTED_H
 

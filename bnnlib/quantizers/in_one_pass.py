@@ -1,7 +1,8 @@
-"""Signs of shifted maps and their gradient by compiled loops that read each map once, where torch takes a pass a step.
+"""Signs of shifted maps and their gradient by compiled loops, sample by sample, where torch takes a pass for each step.
 
 They serve float32 and bfloat16 maps on a processor whose channels lie last in memory, as in the residual networks; for
-anything else the functions return None, and the formulas in torch, which give the same up to rounding, take over.
+anything else the functions return None, and the formulas in torch take over, which give the same signs, and the same
+gradient up to rounding.
 """
 
 import numpy as np

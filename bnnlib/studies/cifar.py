@@ -1,9 +1,10 @@
 """CIFAR-10: more information in a binary network (IE-Net's branches), and what float training teaches binary training.
 
-Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and longest.
-CARRY_OVER gives each regulariser to a float network and to a binary one, TEACHER lets a float network teach K = 3, and
-METHODS puts IE-Net beside others; they use a narrow ResNet-18 and few epochs. All train in bf16 (autocast; evaluation
-is float32), with two arms of METHODS in float32 to compare with.
+Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and trains
+longest. CARRY_OVER gives each regulariser to a float network and to a binary one (and to MobileNetV2 in float); TEACHER
+lets a float network, that of BRANCHES, teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its
+authors' block, beside others in theirs. These three use a narrow ResNet-18 and few epochs. All train in bf16 (autocast;
+evaluation is float32), with two arms of METHODS in float32 to compare with.
 
 Float and binary networks are tuned alike: a rate for each from one grid, and a weight decay.
 """
@@ -19,7 +20,7 @@ TUNING_SEED = 100  # kept for tuning
 BATCH = 128
 EPOCHS = {"resnet18": 16, "mobilenet-v2": 6}  # of BRANCHES
 WIDTH = {"resnet18": 16, "mobilenet-v2": 0.25}
-NARROW, SHORT = 8, 8  # width and epochs of the others; of CARRY_OVER
+NARROW, SHORT = 8, 8  # width and epochs of the others, but for the epochs of CARRY_OVER
 FACTOR_EPOCHS = 6
 TUNING_EPOCHS = 3
 TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
@@ -121,7 +122,7 @@ BRANCHES = Study(
     runs=tuple(run for seed in SEEDS for run in _branches(seed)),
 )
 
-# The columns of the source, each with what the ones before it have, and each factor by itself.
+# The columns of the thesis that these studies redo (A. Yu. Chanchikov's), and each factor by itself.
 NOTHING = {"decay": False, "smoothing": False, "augment": False, "dropout": False}
 COLUMNS: dict[str, dict[str, bool]] = {
     "nothing": {},
@@ -180,7 +181,7 @@ SHARE, TEMPERATURE = 0.5, 4.0  # of the loss that compares with the teacher; by 
 
 
 def _lessons(seed: int) -> list[Run]:
-    """One teacher for all seeds: the best float network at hand."""
+    """One teacher for all seeds: the float network of BRANCHES, seed 0."""
     teacher = _run("float teacher", "float", _settings(EPOCHS["resnet18"], TUNED["float"], 0), width=WIDTH["resnet18"])
     settings = _settings(SHORT, TUNED[TAUGHT], seed)
     lesson = {"distillation": SHARE, "temperature": TEMPERATURE}
@@ -199,7 +200,7 @@ def _lessons(seed: int) -> list[Run]:
 
 TEACHER = Study(
     name="cifar-teacher",
-    question="Does a float teacher take K = 3 where training without one does not?",
+    question="Does a float teacher lead K = 3 to where training without one does not get?",
     runs=tuple(run for seed in SEEDS for run in _lessons(seed)),
 )
 
@@ -215,6 +216,6 @@ def _methods(seed: int) -> list[Run]:
 
 METHODS = Study(
     name="cifar-methods",
-    question="Where does IE-Net stand among others at the same budget? And does bf16 change accuracy?",
+    question="Where does IE-Net with one branch stand among others at the same budget? Does bf16 change accuracy?",
     runs=tuple(run for seed in SEEDS for run in _methods(seed)),
 )

@@ -74,6 +74,6 @@ def _measured(path: Path, query: str, value: str) -> str:
     rows = pd.read_csv(path).query(query)
     best = rows.loc[rows.groupby("processor", sort=False)[value].idxmin()]
     return "; ".join(
-        f"{row[value]:.1f} ({row['processor']}, against {row['contender']}, {row['threads']} thread)"
+        f"{row[value]:.1f} ({row['processor']}, {row['contender']}, {row['threads']} thread)"
         for _, row in best.iterrows()
     )

@@ -100,7 +100,7 @@ def test_a_measured_ratio_is_to_the_best_contender(tmp_path):
     row = ("a", "speed-up", "times", "58", "someone", "bench/convolution", "channels == 256", "ratio", "why")
     assert (
         ledger(write(tmp_path, row)).loc["a", "ours"]
-        == "20.0 (A, against fast, 1 thread); 7.5 (B, against slow, 1 thread)"
+        == "20.0 (A, fast, 1 thread); 7.5 (B, slow, 1 thread)"
     )
     missing = ("b", "speed-up", "times", "58", "someone", "bench/none", "channels == 256", "ratio", "why")
     assert ledger(write(tmp_path, missing)).loc["b", "ours"] == ""
