@@ -14,7 +14,8 @@ COLUMNS = ("id", "quantity", "unit", "claimed", "by", "study", "arm", "value", "
 
 def claims(path: Path) -> pd.DataFrame:
     """The claimed figures, indexed by id. ``study``, ``arm`` and ``value`` say where ours is found, if it is: runs
-    of an arm, or, for a study ``bench/NAME``, the rows of that table for which the pandas query ``arm`` holds.
+    of an arm, or, for a study ``bench/NAME``, the rows of that table for which the pandas query ``arm`` holds, and a
+    column or an expression of columns.
 
     Raises:
         ValueError: a column is missing, an id occurs twice, or a row lacks its claim, source or comment.
@@ -72,8 +73,9 @@ def _measured(path: Path, query: str, value: str) -> str:
     if not path.exists():
         return ""
     rows = pd.read_csv(path).query(query)
-    best = rows.loc[rows.groupby("processor", sort=False)[value].idxmin()]
+    rows = rows.assign(figure=rows.eval(value))
+    best = rows.loc[rows.groupby("processor", sort=False)["figure"].idxmin()]
     return "; ".join(
-        f"{row[value]:.1f} ({row['processor']}, {row['contender']}, {row['threads']} thread)"
+        f"{row['figure']:.1f} ({row['processor']}, {row['contender']}, {row['threads']} thread)"
         for _, row in best.iterrows()
     )

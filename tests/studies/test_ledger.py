@@ -76,7 +76,7 @@ def test_rows_of_the_books_ledger_name_studies_and_arms_that_exist():
     for row in claims(studies.results_folder() / "ledger.csv").itertuples():
         if row.study.startswith("bench/"):
             table = pd.read_csv(studies.results_folder() / f"{row.study}.csv")
-            assert len(table.query(row.arm)[row.value].dropna()) >= 1, row.Index
+            assert len(table.query(row.arm).eval(row.value).dropna()) >= 1, row.Index
         elif row.study:
             assert row.arm in {run.arm for run in studies.get(row.study).runs}, row.Index
             kind, _, name = row.value.partition(":")
@@ -98,9 +98,8 @@ def test_a_measured_ratio_is_to_the_best_contender(tmp_path):
         "slow,256,1,A,80\nfast,256,1,A,19.96\nother,64,1,A,5\nslow,256,1,B,7.5\nfast,256,1,B,8\n"
     )
     row = ("a", "speed-up", "times", "58", "someone", "bench/convolution", "channels == 256", "ratio", "why")
-    assert (
-        ledger(write(tmp_path, row)).loc["a", "ours"]
-        == "20.0 (A, fast, 1 thread); 7.5 (B, slow, 1 thread)"
-    )
+    assert ledger(write(tmp_path, row)).loc["a", "ours"] == "20.0 (A, fast, 1 thread); 7.5 (B, slow, 1 thread)"
+    inverse = (*row[:7], "100 / ratio", "why")
+    assert ledger(write(tmp_path, inverse)).loc["a", "ours"] == "1.2 (A, slow, 1 thread); 12.5 (B, fast, 1 thread)"
     missing = ("b", "speed-up", "times", "58", "someone", "bench/none", "channels == 256", "ratio", "why")
     assert ledger(write(tmp_path, missing)).loc["b", "ours"] == ""
