@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bnnlib import kernels
 from bnnlib.files import Damaged, replaced
+from bnnlib.packed.file import read
 
 __all__ = ["FRACTION", "LEAST_FRAMES", "SHAPES", "VALUES", "SignNetwork", "feature_codes"]
 
@@ -140,14 +140,11 @@ class SignNetwork:
             OSError: it can't be read.
         """
         path = Path(path)
-        with path.open("rb"):  # a missing file is no damaged one
-            pass
+        told, tensors = read(path, ENTRY, "all-binary network")
         try:
-            with safe_open(path, framework="numpy") as file:
-                described = json.loads((file.metadata() or {})[ENTRY])
-                version, about = described["version"], described["about"]
-                bits = file.get_tensor("bits")
-        except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+            described = json.loads(told)
+            version, about, bits = described["version"], described["about"], tensors["bits"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Damaged(f"{path} is no all-binary network, or it is damaged: {str(error)[:300]}") from error
         if version != VERSION:
             raise Damaged(f"{path} has version {version!r:.20}, this library reads {VERSION}: update bnnlib")

@@ -23,7 +23,7 @@ from bnnlib.packed.layout import from_tight_bits, tight_bits
 from bnnlib.packed.network import Network
 from bnnlib.packed.operations import KINDS, LARGEST_CODE, Geometry, Operation, Weights
 
-__all__ = ["ENTRY", "VERSION", "load", "save"]
+__all__ = ["ENTRY", "VERSION", "load", "read", "save"]
 
 ENTRY, VERSION = "bnnlib packed network", 1
 _LARGEST_SIDE, _LARGEST_MAP = 2**16, 2**26  # of a map, per axis and in values
@@ -80,18 +80,9 @@ def load(path: Path | str) -> Network:
         OSError: it can't be read.
     """
     path = Path(path)
-    with path.open("rb"):  # a missing file is no damaged one
-        pass
+    described, tensors = read(path, ENTRY, "packed network")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, MemoryError, OverflowError) as error:
-        raise Damaged(f"{path} is no packed network, or it is damaged: {error}") from error
-    if ENTRY not in metadata:
-        raise Damaged(f"{path} is no packed network: its header has no entry {ENTRY!r}")
-    try:
-        network = json.loads(metadata[ENTRY])
+        network = json.loads(described)
         version = network["version"]
         if version != VERSION:
             raise Damaged(f"{path} has version {version!r:.20}, this library reads {VERSION}: update bnnlib")
@@ -100,6 +91,26 @@ def load(path: Path | str) -> Network:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
         raise Damaged(f"{path} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def read(path: Path, entry: str, what: str) -> tuple[str, dict[str, np.ndarray]]:
+    """An entry of a file's header, and the file's tensors.
+
+    Raises:
+        Damaged: the file is no safetensors file, or its header lacks the entry: it is no ``what``.
+        OSError: it can't be read.
+    """
+    with path.open("rb"):  # a missing file is no damaged one
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, MemoryError, OverflowError) as error:
+        raise Damaged(f"{path} is no {what}, or it is damaged: {error}") from error
+    if entry not in metadata:
+        raise Damaged(f"{path} is no {what}: its header has no entry {entry!r}")
+    return metadata[entry], tensors
 
 
 def _plain(value: Any) -> Any:
