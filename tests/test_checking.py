@@ -173,6 +173,7 @@ RIGHT = {
     "verdict": lambda low, high, margin: (
         2 if low <= 0 <= high and not (-margin < low and high < margin) else int(np.sign(low + high)) * (low * high > 0)
     ),
+    "brown-forsythe": lambda a, b: scipy.stats.f_oneway(abs(a - np.median(a)), abs(b - np.median(b))).statistic,
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
     "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
     "paired-ratio": lambda ours, theirs: np.median([b / a for a, b in zip(ours, theirs, strict=True)]),
@@ -209,6 +210,10 @@ WRONG = {
         "a sign of zero is +1",
     ),
     "verdict": (lambda low, high, margin: 0 if -margin < low and high < margin else 2, "better"),
+    "brown-forsythe": (
+        lambda a, b: scipy.stats.f_oneway(abs(a - a.mean()), abs(b - b.mean())).statistic,  # Levene's own
+        "medians and not means",
+    ),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),
     "whole-speedup": (lambda share, factor: factor * (1 - share), "a tenth stays"),
     "paired-ratio": (lambda ours, theirs: np.median(theirs) / np.median(ours), "pair by pair, not median by median"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from statsmodels.stats.power import TTestIndPower
 
 from bnnlib import kernels, report
@@ -314,6 +315,17 @@ TASKS: dict[str, Task] = {
             "undecided on the other side": (-0.6, 0.3, 0.5),
             "better, though within the margin": (0.1, 0.3, 0.5),
         },
+    ),
+    "brown-forsythe": Task(
+        "(one, other): the statistic F of Brown and Forsythe's test that two groups of values scatter alike",
+        lambda one, other: stats.levene(one, other, center="median").statistic,
+        {
+            "groups of the same size": (np.array([1.0, 2.0, 4.0, 8.0]), np.array([3.0, 3.5, 5.0, 4.0])),
+            "groups of two sizes": (np.array([0.0, 1.0, 5.0]), np.array([2.0, 2.5, 3.0, 9.0, 4.0])),
+            "medians and not means": (np.array([0.0, 0.0, 0.0, 10.0, 1.0]), np.array([1.0, 2.0, 3.0, 4.0, 5.0])),
+            "groups far apart": (_normal(9).astype(float) + 100, 3 * _normal(12).astype(float)),
+        },
+        tolerance=1e-4,
     ),
     "half-width": Task(
         "(values): half the width of Student's 95 % interval for the mean",

@@ -2,6 +2,7 @@
 
 from bnnlib.report.classes import class_accuracy, confusion
 from bnnlib.report.detection import CLIPS, alarm_threshold, count_interval, det_curve, events, operating_point
+from bnnlib.report.gains import compare_gains, rank_correlation, resampled_gains
 from bnnlib.report.methods import methods_plot, methods_table
 from bnnlib.report.plots import (
     class_heatmap,
@@ -26,9 +27,10 @@ from bnnlib.report.schematics import block_orders, image_road, latent_weight, wo
 from bnnlib.report.statistics import half_width, paired_difference, paired_tests, summarise
 
 __all__ = [
-    "CLIPS", "alarm_threshold", "block_orders", "class_accuracy", "class_heatmap", "colour", "compare_means",
-    "compare_spread", "confusion", "confusion_heatmap", "count_interval", "curves", "det_curve", "detectable_ratio",
-    "events", "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight", "measured_line",
-    "methods_plot", "methods_table", "operating_point", "paired_difference", "paired_tests", "panels", "points_by_arm",
-    "provenance_line", "resampled_accuracy", "resampled_differences", "style", "summarise", "word_of_signs",
+    "CLIPS", "alarm_threshold", "block_orders", "class_accuracy", "class_heatmap", "colour", "compare_gains",
+    "compare_means", "compare_spread", "confusion", "confusion_heatmap", "count_interval", "curves", "det_curve",
+    "detectable_ratio", "events", "half_width", "histogram_drift", "image_grid", "image_road", "latent_weight",
+    "measured_line", "methods_plot", "methods_table", "operating_point", "paired_difference", "paired_tests", "panels",
+    "points_by_arm", "provenance_line", "rank_correlation", "resampled_accuracy", "resampled_differences",
+    "resampled_gains", "style", "summarise", "word_of_signs",
 ]  # fmt: skip
