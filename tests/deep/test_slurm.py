@@ -114,10 +114,11 @@ def assert_the_same(store: ResultsStore, expected: ResultsStore) -> None:
     """Every row and every epoch's losses and accuracies are the same, whoever trained them."""
     assert store.finished() == expected.finished()
     assert len(expected.finished()) == 3
-    pd.testing.assert_frame_equal(store.runs()[FIGURES].sort_index(), expected.runs()[FIGURES].sort_index())
+    figures, expected_figures = (each.runs()[FIGURES].sort_index() for each in (store, expected))
+    pd.testing.assert_frame_equal(figures, expected_figures, check_exact=True)
     one, two = (each.epochs().sort_values(["run", "epoch"]).reset_index(drop=True) for each in (store, expected))
     clocks = [column for column in one if "seconds" in column]
-    pd.testing.assert_frame_equal(one.drop(columns=clocks), two.drop(columns=clocks))
+    pd.testing.assert_frame_equal(one.drop(columns=clocks), two.drop(columns=clocks), check_exact=True)
 
 
 def assert_told_and_gone(job: Job, restarts: int) -> None:
