@@ -238,7 +238,9 @@ def _plain(name: str, value: Any) -> Any:
         return [hook.__name__ for hook in value]
     if callable(value):
         return value.__name__
-    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [list(each) if isinstance(each, tuple) else each for each in value]
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 class Catalogue(Mapping[str, Method]):

@@ -245,6 +245,12 @@ UNDER_WAY = (
 
 
 @pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda s: s.name)
+def test_a_description_is_the_same_after_it_was_written_and_read(study):
+    for run in {run.arm: run for run in study.runs}.values():
+        assert json.loads(json.dumps(run.describe())) == run.describe()
+
+
+@pytest.mark.parametrize("study", studies.STUDIES.values(), ids=lambda s: s.name)
 def test_every_stored_row_resolves(study):
     store = studies.ResultsStore(studies.results_folder() / study.name)  # whatever lies there
     wanted = {run.id: run for run in study.runs if study.name not in UNDER_WAY or run.id in store.finished()}
