@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import re
