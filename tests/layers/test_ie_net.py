@@ -90,7 +90,7 @@ def test_a_method_is_varied_in_its_branches():
     three = bnnlib.methods["ie-net"].varied(branches=3, mixing="scalar")
     layers = [m for m in models.build("compact-cnn", three).modules() if isinstance(m, BranchedConv2d)]
     assert {(layer.branches, layer.mixing) for layer in layers} == {(3, "scalar")}
-    assert three.describe()["layer_options"] == [("branches", 3), ("mixing", "scalar")]
+    assert three.describe()["layer_options"] == [["branches", 3], ["mixing", "scalar"]]
     assert "layer_options" not in bnnlib.methods["ie-net"].describe()
     converted = bnnlib.binarize(torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3))), three)
     assert converted[1].branches == 3
