@@ -75,7 +75,7 @@ def compare_gains(
     """
     if set(one) != set(other):
         raise ValueError(f"both networks need the same changes, these are in one only: {sorted(set(one) ^ set(other))}")
-    both = [resampled_gains(right, base, groups, draws=draws, seed=seed) for right in (one, other)]
+    both = [resampled_gains(right, base, groups, draws=draws, seed=seed) for right in (one, {c: other[c] for c in one})]
     table = pd.DataFrame(index=pd.Index(both[0].columns, name="change"))
     for owner, right, drawn in (("", one, both[0]), ("other's ", other, both[1])):
         table[f"{owner}gain"] = [100 * (np.mean(right[c]) - np.mean(right[base])) for c in table.index]

@@ -33,6 +33,14 @@ def test_each_verdict_is_given_where_it_holds():
     }
 
 
+def test_changes_are_paired_by_name_and_not_by_place():
+    one = accuracies(0.6, change=0.7, idle=0.6)
+    other = accuracies(0.5, change=0.6, idle=0.5)
+    table = compare_gains(one, other, "nothing", GROUPS, draws=500)
+    turned = compare_gains(one, dict(reversed(other.items())), "nothing", GROUPS, draws=500)
+    pd.testing.assert_frame_equal(table, turned)
+
+
 def test_a_gain_that_is_neither_sure_nor_small_is_undecided():
     one = accuracies(0.6, change=0.7)
     rng = np.random.default_rng(1)
