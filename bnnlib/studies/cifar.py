@@ -24,7 +24,7 @@ NARROW, SHORT = 8, 8  # width and epochs of the others, but for the epochs of CA
 FACTOR_EPOCHS = 6
 TUNING_EPOCHS = 3
 TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 DECAYS = (0.02, 0.1, 0.5)
 
 # What a network is built and trained with unless a study is about it.
