@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from bnnlib.report.resampling import DRAWS, LEVEL, resampled_differences, share_of_draws
+from bnnlib.report.resampling import DRAWS, LEVEL, p_of_more_than, p_of_no_difference, resampled_differences
 
 __all__ = ["compare_gains", "rank_correlation", "resampled_gains"]
 
@@ -80,11 +80,8 @@ def compare_gains(
     for owner, right, drawn in (("", one, both[0]), ("other's ", other, both[1])):
         table[f"{owner}gain"] = [100 * (np.mean(right[c]) - np.mean(right[base])) for c in table.index]
         table[f"{owner}low"], table[f"{owner}high"] = drawn.quantile([LEVEL / 2, 1 - LEVEL / 2]).to_numpy()
-    sure, others_sure = (
-        _corrected([min(1.0, 2 * min(share_of_draws(of <= 0), share_of_draws(of >= 0))) for _, of in drawn.items()])
-        for drawn in both
-    )
-    small = _corrected([max(share_of_draws(of <= -margin), share_of_draws(of >= margin)) for _, of in both[1].items()])
+    sure, others_sure = (_corrected([p_of_no_difference(of) for _, of in drawn.items()]) for drawn in both)
+    small = _corrected([p_of_more_than(margin, of) for _, of in both[1].items()])
     along = np.sign(table["gain"]) == np.sign(table["other's gain"])
     table["verdict"] = np.select(
         [~sure, others_sure & along, others_sure | small],

@@ -99,8 +99,8 @@ def compare_means(
         difference = 100 * (np.mean(right[one]) - np.mean(right[other]))
         low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
         rows[f"{one} - {other}"] = {"difference": difference, "low": low, "high": high}
-        different.append(min(1.0, 2 * min(share_of_draws(drawn <= 0), share_of_draws(drawn >= 0))))
-        outside.append(max(share_of_draws(drawn <= -margin), share_of_draws(drawn >= margin)))
+        different.append(p_of_no_difference(drawn))
+        outside.append(p_of_more_than(margin, drawn))
     table = pd.DataFrame(rows).T.rename_axis("comparison")
     table["p (Holm)"] = multipletests(different, method="holm")[1]
     table["p equivalent (Holm)"] = multipletests(outside, method="holm")[1]
@@ -172,6 +172,16 @@ def detectable_ratio(seeds: int, *, power: float = 0.8, trials: int = 4_000, see
     raise ValueError(f"{seeds} seeds find no ratio up to 20 with a power of {power}")
 
 
-def share_of_draws(hits: np.ndarray) -> float:
+def p_of_no_difference(drawn: np.ndarray) -> float:
+    """The p value, of both sides, of the hypothesis that the difference is 0."""
+    return min(1.0, 2 * min(_share(drawn <= 0), _share(drawn >= 0)))
+
+
+def p_of_more_than(margin: float, drawn: np.ndarray) -> float:
+    """The p value of the hypothesis that the difference is the margin or more, either way: two one-sided tests."""
+    return max(_share(drawn <= -margin), _share(drawn >= margin))
+
+
+def _share(hits: np.ndarray) -> float:
     """The share of draws, never quite 0: so many draws can't tell a smaller chance."""
     return (int(hits.sum()) + 1) / (len(hits) + 1)
