@@ -174,6 +174,10 @@ RIGHT = {
         2 if low <= 0 <= high and not (-margin < low and high < margin) else int(np.sign(low + high)) * (low * high > 0)
     ),
     "brown-forsythe": lambda a, b: scipy.stats.f_oneway(abs(a - np.median(a)), abs(b - np.median(b))).statistic,
+    "pruned-bits": lambda share: 1 - share + sum(-p * np.log2(p) for p in (share, 1 - share) if p),
+    "taught-loss": lambda scores, teacher, t: (
+        t**2 * torch.nn.functional.cross_entropy(torch.tensor(scores / t), torch.tensor(teacher / t).softmax(1)).item()
+    ),
     "half-width": lambda v: scipy.stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5,
     "whole-speedup": lambda share, factor: factor / (factor * share + 1 - share),
     "paired-ratio": lambda ours, theirs: np.median([b / a for a, b in zip(ours, theirs, strict=True)]),
@@ -213,6 +217,13 @@ WRONG = {
     "brown-forsythe": (
         lambda a, b: scipy.stats.f_oneway(abs(a - a.mean()), abs(b - b.mean())).statistic,  # Levene's own
         "medians and not means",
+    ),
+    "pruned-bits": (lambda share: scipy.stats.entropy([share, 1 - share], base=2), "half of them"),  # and no signs
+    "taught-loss": (
+        lambda scores, teacher, t: torch.nn.functional.cross_entropy(
+            torch.tensor(scores / t), torch.tensor(teacher / t).softmax(1)
+        ).item(),
+        "softened",  # the temperature's square is missing
     ),
     "half-width": (lambda v: 1.96 * np.std(v) / len(v) ** 0.5, "five seeds"),
     "whole-speedup": (lambda share, factor: factor * (1 - share), "a tenth stays"),

@@ -21,8 +21,8 @@ def check(kind: str, subject: Any) -> Checked:
         kind: ``"quantizer"`` (the library's contract), ``"training"`` (does it look healthy?), or the task of an
             exercise: ``"alarm-threshold"``, ``"best-that-fits"``, ``"binaryconnect-step"``, ``"branch-sum"``,
             ``"brown-forsythe"``, ``"centring"``, ``"dot-product"``, ``"half-width"``, ``"mel"``, ``"packer"``,
-            ``"paired-ratio"``, ``"pareto"``, ``"passing"``, ``"pool-bits"``, ``"power"``, ``"sign-product"``,
-            ``"threshold"``, ``"verdict"``, ``"whole-speedup"``.
+            ``"paired-ratio"``, ``"pareto"``, ``"passing"``, ``"pool-bits"``, ``"power"``, ``"pruned-bits"``,
+            ``"sign-product"``, ``"taught-loss"``, ``"threshold"``, ``"verdict"``, ``"whole-speedup"``.
         subject: a quantizer or its class (made without arguments), what ``fit`` returned, or the function that an
             exercise asks for.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import log_softmax, softmax
 from statsmodels.stats.power import TTestIndPower
 
 from bnnlib import kernels, report
@@ -326,6 +327,27 @@ TASKS: dict[str, Task] = {
             "groups far apart": (_normal(9).astype(float) + 100, 3 * _normal(12).astype(float)),
         },
         tolerance=1e-4,
+    ),
+    "pruned-bits": Task(
+        "(share): the least number of bits that a weight takes on average, if that share of the weights is 0 and the "
+        "others are +1 or -1, half of them each",
+        lambda share: stats.entropy([share, (1 - share) / 2, (1 - share) / 2], base=2),
+        {"half of them": (0.5,), "a third": (1 / 3,), "nine tenths": (0.9,), "none": (0.0,), "all": (1.0,)},
+        tolerance=1e-9,
+    ),
+    "taught-loss": Task(
+        "(scores, teacher, temperature): the mean over images of the cross-entropy of the network's softened classes "
+        "with the teacher's, in nats, times the temperature squared; scores are (images, classes)",
+        lambda scores, teacher, temperature: (
+            -(temperature**2) * (softmax(teacher / temperature, 1) * log_softmax(scores / temperature, 1)).sum(1).mean()
+        ),
+        {
+            "an image": (np.array([[2.0, 0.0, -1.0]]), np.array([[0.0, 1.0, 3.0]]), 1.0),
+            "softened": (np.array([[2.0, 0.0, -1.0]]), np.array([[0.0, 1.0, 3.0]]), 4.0),
+            "the mean over images": (_normal(5, 4).astype(float), 3 * _normal(5, 4)[::-1].astype(float), 2.0),
+            "large scores": (np.array([[0.0, 9000.0]]), np.array([[9000.0, 0.0]]), 10.0),
+        },
+        tolerance=1e-6,
     ),
     "half-width": Task(
         "(values): half the width of Student's 95 % interval for the mean",

@@ -205,17 +205,20 @@ TEACHER = Study(
 )
 
 
-def _methods(seed: int) -> list[Run]:
-    named = {"float": "float", "ie-net": IENET, **{method: method for method in OTHERS}}
-    runs = [_run(name, arm, _settings(SHORT, TUNED[arm], seed)) for name, arm in named.items()]
-    for name in ("float", "ie-net"):
-        settings = _settings(SHORT, TUNED[named[name]], seed, precision="32-true")
-        runs.append(_run(f"{name}, float32", named[name], settings))
-    return runs
-
+COMPARED = {"float": "float", "ie-net": IENET, **{method: method for method in OTHERS}}
 
 METHODS = Study(
     name="cifar-methods",
-    question="Where does IE-Net with one branch stand among others at the same budget? Does bf16 change accuracy?",
-    runs=tuple(run for seed in SEEDS for run in _methods(seed)),
+    question="Where does IE-Net with one branch stand among others at the same budget?",
+    runs=tuple(_run(name, arm, _settings(SHORT, TUNED[arm], seed)) for seed in SEEDS for name, arm in COMPARED.items()),
+)
+
+PRECISION = Study(
+    name="cifar-precision",
+    question="Does bf16 change accuracy? (Two arms of cifar-methods in float32.)",
+    runs=tuple(
+        _run(name, COMPARED[name], _settings(SHORT, TUNED[COMPARED[name]], seed, precision="32-true"))
+        for seed in SEEDS
+        for name in ("float", "ie-net")
+    ),
 )

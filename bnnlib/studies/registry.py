@@ -21,7 +21,8 @@ STUDIES: dict[str, Study] = {
         stability.STABILITY,
         *(wake_word.TUNING, wake_word.METHODS),
         *(speaker_gender.TUNING, speaker_gender.METHODS, speaker_gender.FOLDED),
-        *(cifar.TUNING, cifar.DECAY_TUNING, cifar.BRANCHES, cifar.CARRY_OVER, cifar.TEACHER, cifar.METHODS),
+        *(cifar.TUNING, cifar.DECAY_TUNING, cifar.BRANCHES, cifar.CARRY_OVER, cifar.TEACHER),
+        *(cifar.METHODS, cifar.PRECISION),
     )
 }
 
