@@ -29,7 +29,7 @@ def methods_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Accuracy as its mean, with the half-width of the 95 % interval from four seeds on, and the range over seeds;
         kB of the packed network; multiply-accumulates in millions, on bits (or two-bit codes, where it says so) and
-        with a real number in them; the time of a training step (float = 1).
+        with a real number in them; the time of a training step (float = 1), where it was measured.
     """
     shown = pd.DataFrame(index=table.index)
     shown["bits"] = table["widths"]
@@ -41,7 +41,9 @@ def methods_table(table: pd.DataFrame) -> pd.DataFrame:
     one, two = (table[column] / 1e6 for column in ("1-bit MACs", "2-bit MACs"))
     shown["MACs on bits (M)"] = [f"{b:.1f} (2-bit)" if b else f"{a:.1f}" for a, b in zip(one, two, strict=True)]
     shown["real MACs (M)"] = (table["real MACs"] / 1e6).round(1)
-    shown["step (float = 1)"] = table["step"].astype(float).round(2)
+    step = table["step"].astype(float)
+    if step.notna().any():
+        shown["step (float = 1)"] = step.map(lambda ratio: "" if pd.isna(ratio) else f"{ratio:.2f}")
     return shown
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from bnnlib import catalogue, models
 from bnnlib.packed.summary import summary
 from bnnlib.studies.registry import get, results_folder, store_of
+from bnnlib.studies.run import Run
 
 __all__ = ["COLUMNS", "comparison"]
 
@@ -21,7 +22,7 @@ COLUMNS = {
     "1-bit MACs": "multiply-accumulates of one input on bits",
     "2-bit MACs": "multiply-accumulates of one input on codes of two bits",
     "real MACs": "multiply-accumulates of one input with a real number in them",
-    "step": "time of a training step, float's being 1; NaN where it was not measured",
+    "step": "time of a training step, float's being 1; NaN where it was not measured, as for changed methods",
     "processor": "on which",
 }
 
@@ -56,7 +57,7 @@ def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame
                 "1-bit MACs": counted.macs(1),
                 "2-bit MACs": counted.macs(2),
                 "real MACs": counted.macs(32),
-                **_step(folder / "bench" / f"steps-{run.model}.csv", run.method),
+                **_step(folder / "bench" / f"steps-{run.model}.csv", run),
             }
         )
     table = table.join(pd.DataFrame(rows, index=table.index))
@@ -64,11 +65,11 @@ def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame
     return table.loc[order, list(COLUMNS)]
 
 
-def _step(path: Path, method: str) -> dict[str, float | str | None]:
-    """The measured ratio of a training step, of the table's last processor."""
-    if not path.exists():
+def _step(path: Path, run: Run) -> dict[str, float | str | None]:
+    """The measured ratio of a training step, of the table's last processor. The methods are timed as they are."""
+    if not path.exists() or set(run.method_options) - {"loss"}:
         return {"step": None, "processor": None}
-    rows = pd.read_csv(path).query("what == 'training' and method == @method")
+    rows = pd.read_csv(path).query("what == 'training' and method == @run.method")
     if not len(rows):
         return {"step": None, "processor": None}
     return {"step": rows["ratio"].iloc[-1], "processor": rows["processor"].iloc[-1]}

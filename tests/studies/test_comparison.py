@@ -62,3 +62,10 @@ def test_the_step_is_the_bench_table_s_and_missing_where_there_is_none(tmp_path)
 def test_a_study_without_runs_gives_an_empty_table(tmp_path):
     assert list(comparison("ideas", tmp_path).columns) == list(COLUMNS)
     assert len(comparison("ideas", tmp_path)) == 0
+
+
+def test_a_changed_method_has_no_step_of_its_own():
+    step = comparison("words")["step"]
+    changed = step.index.str.endswith("common block")
+    assert step[changed].isna().all()
+    assert step[~changed].notna().all()
