@@ -37,7 +37,12 @@ OTHERS = ("bi-real", "ir-net", "reactnet", "xnor-operator", "bnn", "lsq-w2a2")
 SHORTCUT_EACH = ("bi-real", "ir-net", "reactnet")  # around each convolution, as their papers have it
 
 # The rate, and the decay at that rate, with the best validation accuracy; tests compare them with the stored tuning.
-TUNED = dict.fromkeys(("float", *BRANCHES_OF, *OTHERS, "MobileNetV2, float", "MobileNetV2, K = 1"), 3e-3)
+TUNED = {
+    "float": 3e-3,
+    **{"K = 1": 1e-2, "K = 2": 3e-2, "K = 3": 1e-2},
+    **{"bi-real": 1e-2, "ir-net": 3e-2, "reactnet": 1e-2, "xnor-operator": 1e-2, "bnn": 1e-2, "lsq-w2a2": 1e-2},
+    **{"MobileNetV2, float": 1e-2, "MobileNetV2, K = 1": 1e-2},
+}
 DECAY = dict.fromkeys(("float", IENET), 0.1)
 
 
