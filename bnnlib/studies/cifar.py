@@ -1,12 +1,13 @@
 """CIFAR-10: more information in a binary network (IE-Net's branches), and what float training teaches binary training.
 
 Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and trains
-longest. CARRY_OVER gives each regulariser to a float network and to a binary one (and to MobileNetV2 in float); TEACHER
-lets a float network, that of BRANCHES, teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its
-authors' block, beside others in theirs. These three use a narrow ResNet-18 and few epochs. All train in bf16 (autocast;
-evaluation is float32), with two arms of METHODS in float32 to compare with.
+longest. CARRY_OVER gives each regulariser to a float network and to a binary one (and to MobileNetV2 in float), with
+few images and many epochs, so that there is something to regularise; TEACHER lets a float network, that of BRANCHES,
+teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its authors' block, beside others in theirs.
+These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
+METHODS in float32, to compare.
 
-Float and binary networks are tuned alike: a rate for each from one grid, and a weight decay.
+Float and binary networks are tuned alike: a rate for each from one grid, and, where L2 is a factor, a weight decay.
 """
 
 from dataclasses import replace
@@ -20,12 +21,12 @@ TUNING_SEED = 100  # kept for tuning
 BATCH = 128
 EPOCHS = {"resnet18": 16, "mobilenet-v2": 6}  # of BRANCHES
 WIDTH = {"resnet18": 16, "mobilenet-v2": 0.25}
-NARROW, SHORT = 8, 8  # width and epochs of the others, but for the epochs of CARRY_OVER
-FACTOR_EPOCHS = 6
+NARROW, SHORT = 8, 8  # width and epochs of the others, but for CARRY_OVER's epochs
+FACTOR_SIZE, FACTOR_EPOCHS = 10_000, 16  # of CARRY_OVER: a float network learns these images by heart
 TUNING_EPOCHS = 3
 TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-DECAYS = (0.02, 0.1, 0.5)
+DECAYS = (0.05, 0.2, 0.8, 3.2)
 
 # What a network is built and trained with unless a study is about it.
 AUGMENT = "crop-flip"
@@ -43,7 +44,7 @@ TUNED = {
     **{"bi-real": 1e-2, "ir-net": 3e-2, "reactnet": 1e-2, "xnor-operator": 1e-2, "bnn": 1e-2, "lsq-w2a2": 1e-2},
     **{"MobileNetV2, float": 1e-2, "MobileNetV2, K = 1": 1e-2},
 }
-DECAY = dict.fromkeys(("float", IENET), 0.1)
+DECAY = dict.fromkeys(("float", IENET), 0.2)
 
 
 def _run(
@@ -87,25 +88,16 @@ def _decayed(decay: float) -> dict[str, float]:
 _MOBILENET: dict[str, Any] = {"model": "mobilenet-v2", "width": WIDTH["mobilenet-v2"]}
 
 
-def _tuning(arm: str, rate: float, name: str, **more: Any) -> Run:
+def _tuning(arm: str, rate: float) -> Run:
     plain = arm.removeprefix("MobileNetV2, ")
     options = {} if plain == arm else {**_MOBILENET, "train_size": TUNING_SIZE}
-    return _run(name, plain, _settings(TUNING_EPOCHS, rate, TUNING_SEED, **more), **options)
+    return _run(f"{arm}, {rate:g}", plain, _settings(TUNING_EPOCHS, rate, TUNING_SEED), **options)
 
 
 TUNING = Study(
     name="cifar-tuning",
     question="Which learning rate for each network and method, on one grid? (Validation only, CIFAR-10.)",
-    runs=tuple(_tuning(arm, rate, f"{arm}, {rate:g}") for rate in RATES for arm in TUNED),
-    test=False,
-)
-
-DECAY_TUNING = Study(
-    name="cifar-decay",
-    question="Which weight decay for float and for binary, at the rate of each? (Validation only, CIFAR-10.)",
-    runs=tuple(
-        _tuning(arm, TUNED[arm], f"{arm}, decay {decay:g}", **_decayed(decay)) for decay in DECAYS for arm in DECAY
-    ),
+    runs=tuple(_tuning(arm, rate) for rate in RATES for arm in TUNED),
     test=False,
 )
 
@@ -144,23 +136,33 @@ DROPOUT = 0.2
 PRUNED = 0.5  # the share of weights that go, of a trained network, which then trains on
 
 
-def _factors(arm: str, column: str, seed: int, model: str = "resnet18") -> Run:
+def _factors(arm: str, column: str, seed: int, model: str = "resnet18", decay: float | None = None) -> Run:
     has = NOTHING | COLUMNS[column]
-    more = _decayed(DECAY[arm]) if has["decay"] else {}
+    name = f"{arm}: {column}" if model == "resnet18" else f"MobileNetV2, {arm}: {column}"
     rate = TUNED[arm if model == "resnet18" else f"MobileNetV2, {arm}"]
+    more = _decayed(DECAY[arm] if decay is None else decay) if has["decay"] else {}
     settings = _settings(FACTOR_EPOCHS, rate, seed, label_smoothing=SMOOTHING if has["smoothing"] else 0.0, **more)
-    name = f"{arm}: {column}"
-    options = {"augment": AUGMENT if has["augment"] else "none"}
+    options = {"augment": AUGMENT if has["augment"] else "none", "train_size": FACTOR_SIZE}
     options |= {"dropout": DROPOUT} if has["dropout"] else {}
-    if model == "resnet18":
-        return _run(name, arm, settings, **options)
-    return _run(f"MobileNetV2, {name}", arm, settings, **_MOBILENET, **options)
+    return _run(name, arm, settings, **options, **(_MOBILENET if model == "mobilenet-v2" else {}))
+
+
+DECAY_TUNING = Study(
+    name="cifar-decay",
+    question="Which decay for float and for binary, where nothing else regularises? (Validation only, CIFAR-10.)",
+    runs=tuple(
+        replace(_factors(arm, "L2", TUNING_SEED, decay=decay), arm=f"{arm}, decay {decay:g}")
+        for decay in DECAYS
+        for arm in DECAY
+    ),
+    test=False,
+)
 
 
 def _trained_on(arm: str, seed: int) -> list[Run]:
     """After training with nothing: as long again, with the smallest weights pruned, and with all of them."""
     start = _factors(arm, "nothing", seed)
-    again = {"augment": "none", "start": start}
+    again = {"augment": "none", "train_size": FACTOR_SIZE, "start": start}
     return [
         _run(f"{arm}: trained on", arm, start.settings, **again),
         _run(f"{arm}: pruned and trained on", arm, start.settings, method_options={"pruned": PRUNED}, **again),
@@ -169,16 +171,16 @@ def _trained_on(arm: str, seed: int) -> list[Run]:
 
 def _carry_over(seed: int) -> list[Run]:
     runs = [_factors(arm, column, seed) for column in COLUMNS for arm in DECAY]
-    runs += [run for arm in DECAY for run in _trained_on(arm, seed)]
-    if seed == 0:
-        runs += [_factors("float", column, seed, "mobilenet-v2") for column in COLUMNS]
-    return runs
+    return runs + [run for arm in DECAY for run in _trained_on(arm, seed)]
 
 
 CARRY_OVER = Study(
     name="cifar-carry-over",
     question="Does what helps a float network help a binary one?",
-    runs=tuple(run for seed in SEEDS for run in _carry_over(seed)),
+    runs=(
+        *(run for seed in SEEDS for run in _carry_over(seed)),
+        *(_factors("float", column, 0, "mobilenet-v2") for column in COLUMNS),
+    ),
 )
 
 TAUGHT = "K = 3"
