@@ -89,14 +89,17 @@ def data_status() -> None:
     """Shows where each data file lies, whether it is whole, and its licence. Downloads nothing.
 
     Files are looked for in the folder that $BNNLIB_DATA names (never written to), then in the user's cache folder.
-    A file is ok, absent, corrupt or unreadable; the exit status is 1 if any is corrupt or unreadable.
+    A file is ok, absent, corrupt or unreadable. What is there in another layout than it is distributed in is present;
+    it is verified as it is loaded. The exit status is 1 if a file is corrupt or unreadable.
     """
     from bnnlib.data import sources
 
     table = Table("data set", "file", "state", "where", "licence")
     rows = sources.status()
     for row in rows:
-        colour = {"ok": "green", "absent": "yellow", "corrupt": "red", "unreadable": "red"}[row["state"]]
+        colour = {"ok": "green", "present": "green", "absent": "yellow", "corrupt": "red", "unreadable": "red"}[
+            row["state"]
+        ]
         table.add_row(
             row["data set"], row["file"], f"[{colour}]{row['state']}[/]", escape(row["where"]), row["licence"]
         )
@@ -109,7 +112,9 @@ def data_status() -> None:
 def data_fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="FashionMNIST, MNIST, SpeechCommands (2.4 GB); all by default.", show_default=False),
+        typer.Argument(
+            help="FashionMNIST, MNIST, CIFAR10, SpeechCommands (2.4 GB); all by default.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Downloads data sets into the user's cache folder and verifies them.
@@ -255,6 +260,8 @@ def _own_results(module: Path | None) -> Path | None:
 @study_app.command("show")
 def study_show(name: StudyName, results: Results = None) -> None:
     """Shows a study's finished runs: accuracy of each, then mean and 95 % interval over seeds for each arm."""
+    import pandas as pd
+
     from bnnlib import studies
     from bnnlib.report import summarise
 
@@ -272,7 +279,8 @@ def study_show(name: StudyName, results: Results = None) -> None:
         for column in frame.columns:
             table.add_column(str(column), overflow="fold")
         for row in frame.itertuples(index=False):
-            table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
+            shown = ("" if pd.isna(cell) else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+            table.add_row(*shown)
         console.print(table)
 
 
@@ -435,7 +443,7 @@ def bench_branches(
 @bench_app.command("branch-costs")
 def bench_branch_costs(
     model: Annotated[str, typer.Option(help="resnet18, resnet20 or mobilenet-v2.")] = "resnet18",
-    width: Annotated[float | None, typer.Option(help="Of the network; its full width by default.")] = None,
+    width: Annotated[float | None, typer.Option(min=0.05, help="Of the network; its full width by default.")] = None,
     precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
     batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
     rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 5,
@@ -563,6 +571,9 @@ def _table_path(name: str, results: Path | None) -> Path:
 def pack_run(
     run: Annotated[str, typer.Argument(help="Id of a finished run whose weights are kept.", show_default=False)],
     file: Annotated[Path, typer.Argument(help="The packed file to write.", show_default=False)],
+    study_file: Annotated[
+        str | None, typer.Option("--study", help="The Python file that defines STUDY, for a run of your own study.")
+    ] = None,
     results: Results = None,
 ) -> None:
     """Packs the trained network of a study's run as bits, with its classes and what prepares its inputs.
@@ -579,7 +590,8 @@ def pack_run(
     from bnnlib.quantizers import NotPackable
     from bnnlib.training import scores
 
-    study, described, weights = studies.kept(run, results)
+    study, module = studies.find(study_file) if study_file else (None, None)
+    study, described, weights = studies.kept(run, results or _own_results(module), study)
     model = described.build_model()
     model.load_state_dict(load_file(weights))
     about = {"study": study.name, "run": described.describe()}
@@ -644,6 +656,8 @@ def predict_files(
 
     Example: `bnnlib predict fashion-mnist-1-bit shoe.png`
     """
+    import numpy as np
+
     from bnnlib.data import inputs
 
     packed = _packed(model)
@@ -652,6 +666,8 @@ def predict_files(
         x = inputs.read(file, how)
         if x.shape != packed.input_shape:
             raise ValueError(f"{file}: the network takes an input of shape {packed.input_shape}, received {x.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError(f"{file}: it has values that are not finite")
         shares = packed.predict_proba(x, threads=threads)
         best = shares.argsort()[::-1][:top]
         names = [packed.classes[each] if packed.classes else f"class {each}" for each in best]

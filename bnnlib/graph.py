@@ -63,6 +63,11 @@ class Node:
         return self.target if self.kind == "function" else None
 
     @property
+    def where(self) -> str:
+        """What a message calls its place: the module's name in the network, else its own."""
+        return self.target if self.kind == "module" else self.name
+
+    @property
     def what(self) -> str:
         """What a message calls it: "ReLU", "a functional relu"."""
         if self.module is not None:

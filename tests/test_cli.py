@@ -7,6 +7,7 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -145,13 +146,25 @@ def test_a_study_of_ones_own_that_cannot_run_ends_in_one_line(text, message, tmp
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_what_no_sample_is_cut_of_and_a_class_no_script_can_have_are_said(tmp_path):
+    done = bnnlib("data", "sample", "CIFAR10", "--to", str(tmp_path))
+    assert done.stderr.startswith("error: no sample is cut of CIFAR10; there can be one of FashionMNIST, MNIST")
+    done = bnnlib("export", "onnx", "fashion-mnist-1-bit", str(tmp_path))
+    assert "the ONNX file needs a name" in done.stderr
+    np.save(tmp_path / "nan.npy", np.full((1, 28, 28), np.nan, np.float32))
+    done = bnnlib("predict", "fashion-mnist-1-bit", str(tmp_path / "nan.npy"))
+    assert "nan.npy: it has values that are not finite" in done.stderr
+
+
 def test_results_of_ones_own_study_lie_beside_it_and_an_interrupt_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     imports = "from bnnlib.studies import Run, Study\nfrom bnnlib.training import Settings\n"
-    (tmp_path / "mine.py").write_text(f"{imports}STUDY = Study('own', '?', ({RUN},))")
+    (tmp_path / "mine.py").write_text(f"{imports}STUDY = Study('own', '?', ({RUN},), checkpoints={{'a'}})")
     done = process("study", "run", "mine.py", "--work", "work")
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "results" / "own" / "runs").glob("*.json"))) == 1
+    (run,) = (tmp_path / "results" / "own" / "runs").glob("*.json")
+    done = bnnlib("pack", run.stem, "net.safetensors", "--study", "mine.py")
+    assert "the same class on 500 of 500 validation samples" in done.stdout, done.stderr
     shown = bnnlib("study", "show", "mine.py", "--results", "elsewhere").stdout
     assert "looked in elsewhere/own" in shown
 

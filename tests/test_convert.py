@@ -598,3 +598,18 @@ def test_rprelu_behind_a_norm_over_whole_maps_has_the_channels_of_the_layer():
     assert mine(torch.randn(2, 1, 6, 6)).shape == (2, 2, 6, 6)
     activation = next(m for m in mine.modules() if isinstance(m, RPReLU))
     assert len(activation.slope) == 8
+
+
+def test_names_may_come_from_a_generator():
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    kept = bnnlib.binarize(net, "bnn", keep=(name for name in ("2",)))
+    assert type(kept[2]) is nn.Linear
+    signed = bnnlib.binarize(net, "lsq-w2a2", signed=(name for name in ("2",)))
+    assert not signed[2].input_quantizer.unsigned
+
+
+def test_hooks_that_stay_with_torch_s_layer_are_told_of():
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    net[0].register_forward_hook(lambda module, given, output: None)
+    notes = [row for row in bnnlib.binarize(net, "bnn").conversion.rows if row[2] == "note"]
+    assert [(row[0], "register them anew" in row[3]) for row in notes if "hooks" in row[3]] == [("0", True)]

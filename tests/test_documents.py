@@ -1,4 +1,4 @@
-"""README and CONTRIBUTING keep their word."""
+"""README, CONTRIBUTING and the reference keep their word."""
 
 import re
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from bnnlib.training import accuracy
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bnnlib/data/samples/README.md"]
@@ -23,6 +26,18 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert blocks
     done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("method", ["xnor-port", "binaryconnect-stochastic", "ir-net", "float"])
+def test_the_loop_of_the_reference_trains(method):
+    (loop,) = re.findall(r"```python\n(.*?)```", (ROOT / "book" / "reference.md").read_text(), re.S)
+    assert loop.count('"xnor-port"') == 1
+    made = {}
+    torch.manual_seed(0)
+    exec(loop.replace("xnor-port", method), made)
+    test = made["splits"].test
+    with torch.no_grad():
+        assert accuracy(made["model"](test.inputs(slice(None))).argmax(1), test.labels) > 60
 
 
 def test_every_make_target_that_is_named_exists():

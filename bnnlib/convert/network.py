@@ -1,6 +1,6 @@
 """From any torch network to one under a method: which layers are converted, and into what."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -81,7 +81,7 @@ def binarize(
     Returns:
         The converted copy; ``result.conversion`` (a :class:`Conversion`) tells what was converted, replaced and kept,
         and why, and prints as a table. Train it with ``bnnlib.fit``, or with the hooks of the method's record in a loop
-        of your own.
+        of your own (the reference shows one, below *Training*).
 
     Raises:
         TypeError: ``model`` is not a module, or ``keep`` or ``signed`` a string that it can't be.
@@ -91,6 +91,8 @@ def binarize(
     """
     method = catalogue.get(method)
     _check(model, method, first_last, pad_value)
+    keep = _names("keep", keep)
+    signed = signed if signed == "auto" else _names("signed", signed)
     names = [name for module, own in registered_names(model).items() if _weighted(module) for name in own]
     _check_names("keep", keep, names)
     if signed != "auto":
@@ -158,9 +160,13 @@ def _check(model: nn.Module, method: Method, first_last: str, pad_value: float) 
         raise ValueError(f"the model has no nn.Linear, nn.Conv1d or nn.Conv2d layer to convert{hint}")
 
 
-def _check_names(argument: str, given: Collection[str], names: list[str]) -> None:
+def _names(argument: str, given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise TypeError(f"{argument} must be a collection of names, received the string {given!r}; write [{given!r}]")
+    return tuple(given)
+
+
+def _check_names(argument: str, given: Collection[str], names: list[str]) -> None:
     if unknown := [each for each in given if not any(_within(name, each) for name in names)]:
         raise ValueError(f"{argument} names no layer: {', '.join(unknown)}; the layers are {', '.join(names)}")
 
@@ -239,6 +245,8 @@ def _notes(layer: _Layer, method: Method, graph: Graph | None, model: nn.Module)
     if layer.outcome != "converted":
         return []
     notes = []
+    if layer.module._forward_hooks or layer.module._forward_pre_hooks or layer.module._backward_hooks:
+        notes.append("it had hooks, which stay with torch's layer: register them anew")
     calls = graph.calls(layer.module) if graph is not None else []
     if layer.place == "last":
         if graph is not None:

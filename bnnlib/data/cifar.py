@@ -120,7 +120,7 @@ def _members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                 for member in file
                 if member.isfile() and wanted(member.name)
             }
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except sources.DAMAGE as error:
         raise sources.DataCorrupt(f"{path} is damaged or cut short ({error}); put it there anew") from error
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from bnnlib.data import samples, sources
 from bnnlib.data.idx import read_idx
-from bnnlib.data.splits import Splits, TensorSplit
+from bnnlib.data.splits import Splits, TensorSplit, checked_size
 
 __all__ = ["AUGMENTATIONS", "Normalise", "ShiftFlip", "load_images"]
 
@@ -129,7 +129,5 @@ def divided(whole: TensorSplit, held_out: int, train_size: int | None) -> tuple[
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(whole)))
     train = whole[order[held_out:]]
     if train_size is not None:
-        if type(train_size) is not int or not 1 <= train_size <= len(train):
-            raise ValueError(f"train_size must be a whole number in 1..{len(train)}, received {train_size!r}")
-        train = train[:train_size]
+        train = train[: checked_size(train_size, len(train))]
     return train, whole[order[:held_out]]

@@ -61,13 +61,24 @@ def manifest(place: Path, columns: set[str]) -> list[dict[str, str]]:
     """The rows of a pack's manifest, one for each recording.
 
     Raises:
-        DataCorrupt: there are none, or they lack one of the columns.
+        DataCorrupt: there are none, they lack one of the columns, or there is a tar file that none of them names.
     """
     with (place / MANIFEST).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows or not columns <= set(rows[0]):
         raise sources.DataCorrupt(f"{place / MANIFEST} must have a row a clip and the columns {sorted(columns)}")
+    for line, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise sources.DataCorrupt(
+                f"{place / MANIFEST}, line {line} has another number of values than the first: the file was cut short "
+                "or altered. Put it there anew."
+            )
+    if unlisted := {path.name for path in place.glob("*.tar")} - {row["tar"] for row in rows}:
+        raise sources.DataCorrupt(_CUT.format(place=place, what=", ".join(sorted(unlisted))))
     return rows
+
+
+_CUT = "{place} holds {what}, of which manifest.csv says nothing: it was cut short. Put it there anew."
 
 
 def fingerprint(digests: Iterable[str]) -> str:
@@ -100,6 +111,7 @@ def _from_pack(recordings: Recordings, wanted: set[str]) -> Iterator[tuple[str, 
     for stem in wanted:
         tar, _, name = recordings.files[stem][0].partition("/")
         tars.setdefault(tar, {})[name] = stem
+    listed = {file for file, _ in recordings.files.values()}
     for tar, names in sorted(tars.items()):
         path = recordings.place / tar
         if not path.is_file():
@@ -107,9 +119,12 @@ def _from_pack(recordings: Recordings, wanted: set[str]) -> Iterator[tuple[str, 
         try:
             with tarfile.open(path) as file:
                 for member in file:
+                    if member.isfile() and f"{tar}/{member.name}" not in listed:
+                        what = f"{member.name} in {tar}"
+                        raise sources.DataCorrupt(_CUT.format(place=recordings.place, what=what))
                     if member.name in names:
                         yield names[member.name], file.extractfile(member).read()
-        except (tarfile.TarError, EOFError) as error:
+        except sources.DAMAGE as error:
             raise sources.DataCorrupt(f"{path} is damaged or cut short ({error}); put it there anew") from error
 
 
@@ -127,7 +142,7 @@ def _from_archive(recordings: Recordings, wanted: set[str]) -> Iterator[tuple[st
                 stem = member.name.removeprefix("./").rsplit(".", 1)[0]
                 if member.isfile() and stem in wanted:
                     yield stem, file.extractfile(member).read()
-    except (tarfile.TarError, EOFError) as error:
+    except sources.DAMAGE as error:
         raise sources.DataCorrupt(f"{recordings.place} is damaged or cut short ({error}); fetch it anew") from error
 
 

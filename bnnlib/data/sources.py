@@ -5,9 +5,12 @@ the official address into the cache. Whatever is found is compared with a pinned
 """
 
 import hashlib
+import lzma
 import os
 import re
+import tarfile
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -17,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 import pooch
 
 __all__ = [
+    "DAMAGE",
     "SOURCES",
     "Content",
     "DataCorrupt",
@@ -29,9 +33,11 @@ __all__ = [
     "status",
 ]
 
+SAMPLES = Path(__file__).parent / "samples"
 SILENCE_SECONDS = 15  # of a server, at most: when connecting, and between two pieces of a file
 # A partial download that nobody has written to for so long belongs to a process that was killed.
 STALE_SECONDS = 4 * SILENCE_SECONDS
+DAMAGE = (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error)  # what reading a damaged archive raises
 PARTIAL = re.compile(r"tmp[a-z0-9_]{8}")  # pooch names them with tempfile
 
 
@@ -274,8 +280,8 @@ def fetch(name: str, file: str, *, progress: bool = False) -> Path:
             f"  2. the cache folder: {target}\n"
             f"  3. {url}: {type(error).__name__}: {error}\n"
             f"What to do: connect to the network and run `bnnlib data fetch {name}`; or put the official files below a "
-            f"folder as {name}/{file} and name that folder in the environment variable BNNLIB_DATA; or use "
-            f'profile="quick", which needs no download.'
+            f"folder as {name}/{file} and name that folder in the environment variable BNNLIB_DATA"
+            + ('; or use profile="quick", which needs no download.' if (SAMPLES / name).is_dir() else ".")
         ) from error
     finally:
         if bar is not None:
@@ -286,25 +292,34 @@ def status() -> list[dict[str, str]]:
     """For every file of every data set: where it lies, or why it can't be used. Downloads nothing.
 
     Returns:
-        A row for each file: ``data set``, ``file``, ``state`` ("ok", "absent", "corrupt" or "unreadable"), ``where``
-        (its path, or what is wrong and what to do) and ``licence``.
+        A row for each file: ``data set``, ``file``, ``state`` ("ok": verified; "present": in another layout, which is
+        verified as it is loaded; "absent", "corrupt" or "unreadable"), ``where`` (its path, or what is wrong and what
+        to do) and ``licence``.
     """
     rows = []
     for name, known in SOURCES.items():
-        if not known.files:
-            path = in_another_layout(name)
-            state, where = ("ok", str(path)) if path else ("absent", f"get it from {known.url} by hand")
-            rows.append({"data set": name, "file": "", "state": state, "where": where, "licence": known.licence})
-        for file in known.files:
-            try:
-                path = find(name, file) or in_another_layout(name)
-                state, where = ("ok", str(path)) if path else ("absent", "run: bnnlib data fetch " + name)
-            except DataCorrupt as error:
-                state, where = "corrupt", str(error)
-            except DataUnreadable as error:
-                state, where = "unreadable", str(error)
+        for file in known.files or ("",):
+            state, where = _state(name, file)
             rows.append({"data set": name, "file": file, "state": state, "where": where, "licence": known.licence})
     return rows
+
+
+def _state(name: str, file: str) -> tuple[str, str]:
+    """Of a file of a data set, or of a set that is no files: its state, and where it is or what to do."""
+    known = source(name)
+    try:
+        if file and (path := find(name, file)):
+            return "ok", str(path)
+        path = in_another_layout(name)
+        if path is not None and path.name in known.alternatives:
+            return "ok", str(verified(path, known.alternatives[path.name].sha256))
+    except DataCorrupt as error:
+        return "corrupt", str(error)
+    except DataUnreadable as error:
+        return "unreadable", str(error)
+    if path is not None:
+        return "present", str(path)
+    return "absent", f"run: bnnlib data fetch {name}" if file else f"get it from {known.url} by hand"
 
 
 def _sweep() -> None:

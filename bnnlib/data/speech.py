@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from bnnlib.data import cache, samples, speech_commands
 from bnnlib.data.features import FULL_SCALE, LENGTH, MFCC, RATE, LogMel, fitted
 from bnnlib.data.speech_commands import COMMANDS, NOISE, PACK_WORDS, SPLITS, Clip, Corpus, open_corpus, split_of
-from bnnlib.data.splits import Index, Splits, TensorSplit
+from bnnlib.data.splits import Index, Splits, TensorSplit, checked_size
 
 __all__ = ["AUGMENTATIONS", "FEATURES", "TASKS", "Augmentation", "SoundSplit", "load_speech"]
 
@@ -143,7 +143,7 @@ def load_speech(
     test: bool = True,
     progress: bool = False,
     task: Literal["words", "wake-word"] = "words",
-    words: str | None = None,
+    words: str | Sequence[str] | None = None,
     features: Literal["log-mel", "mfcc"] = "log-mel",
     augment: str = "none",
     balance: bool = True,
@@ -160,8 +160,8 @@ def load_speech(
         progress: show a bar while decoding.
         task: ``"words"``, a class for each of ``words`` and nothing else, or ``"wake-word"``, the one word in ``words``
             (class 1) against all other words and noise (class 0).
-        words: names with spaces between them. By default, the official ten commands where the set has enough clips of
-            each, else the ten of the reduced pack; for the wake word ``"happy"``.
+        words: names, in a list or with spaces between them. By default, the official ten commands where the set has
+            enough clips of each, else the ten of the reduced pack; for the wake word ``"happy"``.
         features: ``"log-mel"`` or ``"mfcc"``.
         augment: of training clips; a key of :data:`AUGMENTATIONS`.
         balance: whether the wake word's training clips are repeated until both classes are equally frequent.
@@ -169,7 +169,8 @@ def load_speech(
             ``"speaker-redrawn"``, all speakers dealt anew in the shares of ``"clip"``, to compare that with.
         fold: 0..4, for cross-validation: the speakers of the training and validation splits together are divided into
             five parts; that part validates and the others train. The test split stays what it is.
-        train_size: use only that many training clips; smaller sets are contained in larger ones.
+        train_size: use only that many training clips of words (the wake word's noise comes besides); smaller sets are
+            contained in larger ones.
 
     Returns:
         Splits normalised by the training clips' mean and deviation of each band; ``groups`` are speakers.
@@ -212,14 +213,15 @@ def load_speech(
 
     train = by_split["training"]
     if train_size is not None:
-        if type(train_size) is not int or not 1 <= train_size <= len(train):
-            raise ValueError(f"train_size must be a whole number in 1..{len(train)}, received {train_size!r}")
+        checked_size(train_size, len(train))
         order = np.random.default_rng(0).permutation(len(train))
         train = [train[i] for i in order[:train_size]]
     noise = extra("training")
     values = [sounds.of(clip) for clip in train] + [sound for _, sound in noise]
     names = [(clip.path, clip.speaker) for clip in train] + [(name, name) for name, _ in noise]
     labels = np.array([label(clip) for clip in train] + [0] * len(noise))
+    if task == "wake-word" and not labels.any():
+        raise ValueError(f"train_size {train_size} leaves no clip of {chosen[0]!r} to train on; take more")
     mean, deviation = sounds.statistics(kind, [name for name, _ in names], values)
     positions = np.arange(len(labels))
     if task == "wake-word" and balance:
@@ -268,9 +270,9 @@ def _part(clip: Clip, split: str, fold: int | None) -> str:
     return "validation" if number(clip.speaker) % FOLDS == fold else "training"
 
 
-def _chosen(corpus: Corpus, task: str, words: str | None) -> tuple[str, ...]:
+def _chosen(corpus: Corpus, task: str, words: str | Sequence[str] | None) -> tuple[str, ...]:
     if words is not None:
-        chosen = tuple(words.split())
+        chosen = tuple(words.split() if isinstance(words, str) else words)
     elif task == "wake-word":
         chosen = ("happy",)
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Protocol
 
 import torch
@@ -138,3 +139,14 @@ class Splits:
                 shared |= seen & own
                 seen |= own
         return shared
+
+
+def checked_size(train_size: int, most: int) -> int:
+    """A ``train_size`` of a loader.
+
+    Raises:
+        ValueError: it lies outside 1..``most``, or is no whole number.
+    """
+    if isinstance(train_size, bool) or not isinstance(train_size, Integral) or not 1 <= train_size <= most:
+        raise ValueError(f"train_size must be a whole number in 1..{most}, received {train_size!r}")
+    return int(train_size)

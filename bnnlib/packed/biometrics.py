@@ -10,7 +10,6 @@ addition: the plain reference here, the kernels and torch agree to the last bit,
 grid are taken as they are; the first layer's sums are then those of float64.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from safetensors.numpy import save_file
 
 from bnnlib import kernels
 from bnnlib.files import Damaged, replaced
-from bnnlib.packed.file import read
+from bnnlib.packed.file import read, write
 
 __all__ = ["FRACTION", "LEAST_FRAMES", "SHAPES", "VALUES", "SignNetwork", "feature_codes"]
 
@@ -128,8 +126,7 @@ class SignNetwork:
             about: plain data that says where the network is from.
         """
         bits = np.packbits(self.values() > 0, bitorder="little")
-        metadata = {ENTRY: json.dumps({"version": VERSION, "about": dict(about or self.about)})}
-        replaced(Path(path), lambda partial: save_file({"bits": bits}, partial, metadata))
+        write(Path(path), ENTRY, {"version": VERSION, "about": dict(about or self.about)}, {"bits": bits})
 
     @classmethod
     def load(cls, path: Path | str) -> "SignNetwork":
@@ -140,11 +137,10 @@ class SignNetwork:
             OSError: it can't be read.
         """
         path = Path(path)
-        told, tensors = read(path, ENTRY, "all-binary network")
+        described, tensors = read(path, ENTRY, "all-binary network")
         try:
-            described = json.loads(told)
             version, about, bits = described["version"], described["about"], tensors["bits"]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (TypeError, KeyError) as error:
             raise Damaged(f"{path} is no all-binary network, or it is damaged: {str(error)[:300]}") from error
         if version != VERSION:
             raise Damaged(f"{path} has version {version!r:.20}, this library reads {VERSION}: update bnnlib")

@@ -121,6 +121,8 @@ def _refuse_what_is_not_seen(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise NotPackable(f"{name} is {tensor.dtype}; a packed network computes in float32: model.float()")
+        if not tensor.isfinite().all():
+            raise NotPackable(f"{name} holds values that are not finite: the training has failed, or its data hold NaN")
 
 
 def _compare(model: nn.Module, packed: PackedModel) -> None:
@@ -185,7 +187,12 @@ class _Compiler:
                 f"the network reads {node.target!r} by itself: only layers and norms have parameters here"
             )
         else:
-            made = self._emitted(node)
+            try:
+                made = self._emitted(node)
+            except (NotPackable, ValueError) as error:  # with the place as the user knows it
+                told = str(error)
+                told = told.removeprefix(node.name) if told.startswith(node.name) else f": {told}"
+                raise type(error)(node.where + told) from error
             if _in_place(node) and isinstance(node.input, Node):
                 # whoever reads the same tensor afterwards reads what it has become
                 changed = self.values[node.input].name
@@ -250,7 +257,10 @@ class _Compiler:
         for kinds, names, method in _HANDLED:
             if isinstance(module, kinds) or (module is None and node.function in names):
                 return method(self, node)
-        raise NotPackable(f"{node.name}: a packed network has no form for {node.what}")
+        hint = (
+            "; flatten by nn.Flatten() or torch.flatten(x, 1)" if node.function in ("size", "view", "reshape") else ""
+        )
+        raise NotPackable(f"{node.name}: a packed network has no form for {node.what}{hint}")
 
     def _passed(self, node: Node) -> _Value:
         return self._taken(node)

@@ -1,13 +1,14 @@
 """The file of a packed network: safetensors, with a description in its header.
 
 Layout, version 1. The header's metadata has one entry, ``bnnlib packed network``, which is JSON: ``version``,
-``input_shape``, ``classes``, ``about`` (what its maker wants to say) and ``operations``, each with its ``kind``,
-``inputs``, ``output``, ``options`` and ``tensors``. A tensor of float32 is stored as it is. Weights of few bits are
-stored as the indices of their grid, ``bits`` each, the least significant bit first, without gaps: one uint8 tensor,
-whose ``shape``, ``bits``, ``first`` and ``stride`` stand in the description. Thresholds are not stored: they are
-derived on loading.
+``input_shape``, ``classes``, ``about`` (what its maker wants to say), ``operations``, each with its ``kind``,
+``inputs``, ``output``, ``options`` and ``tensors``, and ``sha256``, a digest of all the rest and of the tensors. A
+tensor of float32 is stored as it is. Weights of few bits are stored as the indices of their grid, ``bits`` each, the
+least significant bit first, without gaps: one uint8 tensor, whose ``shape``, ``bits``, ``first`` and ``stride`` stand
+in the description. Thresholds are not stored: they are derived on loading.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as as_bytes
 
 from bnnlib.files import Damaged, replaced
 from bnnlib.packed.layout import from_tight_bits, tight_bits
 from bnnlib.packed.network import Network
 from bnnlib.packed.operations import KINDS, LARGEST_CODE, Geometry, Operation, Weights
 
-__all__ = ["ENTRY", "VERSION", "load", "read", "save"]
+__all__ = ["ENTRY", "VERSION", "load", "read", "save", "write"]
 
 ENTRY, VERSION = "bnnlib packed network", 1
 _LARGEST_SIDE, _LARGEST_MAP = 2**16, 2**26  # of a map, per axis and in values
@@ -63,13 +64,12 @@ def save(model: Network, path: Path | str) -> None:
         "version": VERSION, "input_shape": model.input_shape, "classes": model.classes, "about": dict(model.about),
         "operations": described,
     }  # fmt: skip
-    metadata = {ENTRY: json.dumps(network)}
+    network = json.loads(json.dumps(network))
     try:
-        _network(json.loads(metadata[ENTRY]), tensors)
+        _network(network, tensors)
     except ValueError as error:
         raise ValueError(f"the network can't be written as a file: {error}") from error
-    tensors = {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
-    replaced(path, lambda partial: save_file(tensors, partial, metadata))
+    write(path, ENTRY, network, tensors)
 
 
 def load(path: Path | str) -> Network:
@@ -80,9 +80,8 @@ def load(path: Path | str) -> Network:
         OSError: it can't be read.
     """
     path = Path(path)
-    described, tensors = read(path, ENTRY, "packed network")
+    network, tensors = read(path, ENTRY, "packed network")
     try:
-        network = json.loads(described)
         version = network["version"]
         if version != VERSION:
             raise Damaged(f"{path} has version {version!r:.20}, this library reads {VERSION}: update bnnlib")
@@ -93,11 +92,23 @@ def load(path: Path | str) -> Network:
         raise Damaged(f"{path} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
 
 
-def read(path: Path, entry: str, what: str) -> tuple[str, dict[str, np.ndarray]]:
-    """An entry of a file's header, and the file's tensors.
+def write(path: Path, entry: str, described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes tensors as safetensors, with a description and a digest of both as an entry of the header; whole or not.
+
+    Args:
+        described: plain data, as JSON has it.
+    """
+    tensors = {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
+    metadata = {entry: json.dumps({**described, "sha256": _digest(described, tensors)})}
+    replaced(path, lambda partial: partial.write_bytes(as_bytes(tensors, metadata)))
+
+
+def read(path: Path, entry: str, what: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """The description that :func:`write` put into a file's header, and the file's tensors.
 
     Raises:
-        Damaged: the file is no safetensors file, or its header lacks the entry: it is no ``what``.
+        Damaged: the file is no safetensors file, or its header lacks the entry: it is no ``what``. Or its content does
+            not fit its digest (a file without one is believed).
         OSError: it can't be read.
     """
     with path.open("rb"):  # a missing file is no damaged one
@@ -110,7 +121,24 @@ def read(path: Path, entry: str, what: str) -> tuple[str, dict[str, np.ndarray]]
         raise Damaged(f"{path} is no {what}, or it is damaged: {error}") from error
     if entry not in metadata:
         raise Damaged(f"{path} is no {what}: its header has no entry {entry!r}")
-    return metadata[entry], tensors
+    try:
+        described = json.loads(metadata[entry])
+        digest = described.pop("sha256", None) if isinstance(described, dict) else None
+        if digest is not None and digest != _digest(described, tensors):
+            raise Damaged(f"{path} is damaged: its content does not fit its digest")
+    except Damaged:
+        raise
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Damaged(f"{path} is no {what}, or it is damaged: {str(error)[:300]}") from error
+    return described, tensors
+
+
+def _digest(described: Any, tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for key in sorted(tensors):
+        digest.update(f"{key} {tensors[key].dtype} {tensors[key].shape}".encode())
+        digest.update(tensors[key].tobytes())
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

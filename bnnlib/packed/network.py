@@ -8,10 +8,17 @@ from bnnlib.packed.layout import PackedTensor
 from bnnlib.packed.operations import Operation, Weights
 from bnnlib.packed.thresholds import is_exact
 
-__all__ = ["Network"]
+__all__ = ["Network", "checked"]
 
 
-@dataclass(frozen=True, eq=False)
+def checked(network: Any) -> "Network":
+    """A packed network, or a TypeError that says how one is made."""
+    if not isinstance(network, Network):
+        raise TypeError(f"a packed network is needed, bnnlib.pack(model); received {type(network).__name__}")
+    return network
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """Operations that fit one another.
 
@@ -52,6 +59,10 @@ class Network:
         if self.classes and len(self.classes) != scores:
             raise ValueError(f"{len(self.classes)} names for {scores} classes")
         object.__setattr__(self, "shapes", shapes)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(operation).__name__ for operation in self.operations)
+        return f"{type(self).__name__} of {self.input_shape}, {self.bytes:,} bytes: {kinds}"
 
     def tensors(self) -> tuple[PackedTensor, ...]:
         """What its file holds; weights that several products share count once."""

@@ -53,15 +53,16 @@ class PackedModel(Network):
         """The network's scores.
 
         Args:
-            x: float32, the input as the network was trained on it (normalised): a batch of shape (N, and then
-                ``input_shape``), or one input.
+            x: the input as the network was trained on it (normalised, not raw pixels): a batch of shape (N, and then
+                ``input_shape``), or one input. float32; other numbers are converted.
             threads: the most that the kernels use.
 
         Returns:
             float32, shape (N, classes), or (classes,) for one input.
 
         Raises:
-            TypeError, ValueError: another type or shape, or values that are not finite.
+            TypeError: it is no NumPy array of numbers.
+            ValueError: it has another shape, or values that are not finite.
         """
         x, single = self._checked(x)
         if len(x) <= self._at_once:
@@ -98,12 +99,14 @@ class PackedModel(Network):
 
         Args:
             x: as for :meth:`scores`, of a size that is run at once.
-            rounds: how often the whole plan is run.
+            rounds: how often the whole plan is run, once or more.
 
         Returns:
             By the name of the value that the step makes; what is computed together with a later step counts there.
         """
         x, _ = self._checked(x)
+        if not len(x) or rounds < 1:
+            raise ValueError(f"there is nothing to time: {len(x)} inputs, {rounds} rounds")
         plan = self._prepared(len(x), threads)
         plan.input[...] = x
         return {name: 1e6 * seconds for name, seconds in plan.times(rounds).items()}

@@ -2,7 +2,7 @@
 
 Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and trains
 longest. CARRY_OVER gives each regulariser to a float network and to a binary one (and to MobileNetV2 in float), with
-few images and many epochs, so that there is something to regularise; TEACHER lets a float network, that of BRANCHES,
+few samples and many epochs, so that there is something to regularise; TEACHER lets a float network, that of BRANCHES,
 teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its authors' block, beside others in theirs.
 These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
 METHODS in float32, to compare.
@@ -22,7 +22,7 @@ BATCH = 128
 EPOCHS = {"resnet18": 16, "mobilenet-v2": 6}  # of BRANCHES
 WIDTH = {"resnet18": 16, "mobilenet-v2": 0.25}
 NARROW, SHORT = 8, 8  # width and epochs of the others, but for CARRY_OVER's epochs
-FACTOR_SIZE, FACTOR_EPOCHS = 10_000, 16  # of CARRY_OVER: a float network learns these images by heart
+FACTOR_SIZE, FACTOR_EPOCHS = 10_000, 16  # of CARRY_OVER: a float network learns these by heart
 TUNING_EPOCHS = 3
 TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

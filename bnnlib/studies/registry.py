@@ -78,24 +78,24 @@ def store_of(study: str | Study, folder: Path | None = None) -> ResultsStore:
     return ResultsStore((folder or results_folder()) / study.name, only=[run.id for run in study.runs])
 
 
-def all_kept(folder: Path | None = None) -> dict[str, tuple[Study, Run, Path]]:
-    """The runs of the course whose trained weights are kept, by their ids: study, run and file of the weights."""
+def all_kept(folder: Path | None = None, study: Study | None = None) -> dict[str, tuple[Study, Run, Path]]:
+    """The runs of the course, or of a study, whose trained weights are kept, by their ids: study, run and weights."""
     found = {}
-    for name, study in STUDIES.items():
-        runs = {run.id: run for run in study.runs}
-        for path in sorted(((folder or results_folder()) / name / "latent").glob("*.safetensors")):
+    for each in STUDIES.values() if study is None else (study,):
+        runs = {run.id: run for run in each.runs}
+        for path in sorted(((folder or results_folder()) / each.name / "latent").glob("*.safetensors")):
             if path.stem in runs:
-                found[path.stem] = study, runs[path.stem], path
+                found[path.stem] = each, runs[path.stem], path
     return found
 
 
-def kept(run_id: str, folder: Path | None = None) -> tuple[Study, Run, Path]:
-    """A run of the course whose trained weights are kept, with its study and the file of its weights.
+def kept(run_id: str, folder: Path | None = None, study: Study | None = None) -> tuple[Study, Run, Path]:
+    """A run of the course, or of a study, whose trained weights are kept, with its study and the file of its weights.
 
     Raises:
         ValueError: none are kept of a run of that id; those of which they are, are listed.
     """
-    found = all_kept(folder)
+    found = all_kept(folder, study)
     if run_id not in found:
         raise ValueError(f"no weights are kept of a run {run_id!r}; they are of: {', '.join(sorted(found)) or 'none'}")
     return found[run_id]

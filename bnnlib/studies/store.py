@@ -193,10 +193,10 @@ class ResultsStore:
 
 def save_weights(path: Path, state: Mapping[str, Any]) -> None:
     """Writes a state dict as safetensors, whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     contiguous = {name: value.contiguous() for name, value in state.items()}
-    replaced(path, lambda partial: save_file(contiguous, partial))
+    replaced(path, lambda partial: partial.write_bytes(save(contiguous)))
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -18,6 +18,7 @@ from bnnlib import catalogue
 from bnnlib.catalogue import Method
 from bnnlib.data import Splits
 from bnnlib.layers import quantized_layers
+from bnnlib.quantizers import Identity
 from bnnlib.training.history import History
 from bnnlib.training.measurements import LatentMeasurements, LayerMeasurements, dead_filters
 from bnnlib.training.objective import Objective
@@ -30,7 +31,7 @@ from bnnlib.training.state import TrainingState, description
 __all__ = ["FitResult", "fit", "seeded"]
 
 
-@dataclass
+@dataclass(repr=False)
 class FitResult:
     """A trained network and how it got there.
 
@@ -52,6 +53,13 @@ class FitResult:
     validation_scores: Tensor
     test_scores: Tensor | None
     sessions: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        reported = self.history.epochs[self.epoch - 1]
+        return (
+            f"FitResult of {type(self.model).__name__}: epoch {self.epoch} of {len(self.history.epochs)}, "
+            f"validation {reported.validation_accuracy:.2f} %"
+        )
 
 
 @full_float32()
@@ -89,7 +97,7 @@ def fit(
         ValueError: the training set is smaller than a batch; the model was built for another method; the objective
             wants a teacher and none is given, or makes no use of one; a checkpoint belongs to another training or
             thread count, or is damaged (:class:`bnnlib.files.Damaged`).
-        FloatingPointError: the loss is no longer finite.
+        FloatingPointError: the loss is no longer finite, or a weight.
     """
     method, settings = catalogue.get(method), settings or Settings()
     _check(model, method, splits, settings, teacher)
@@ -137,6 +145,8 @@ def fit(
                 measured = inside.begin(step)
                 method.before_forward(model)
                 scores = prepared(inputs)
+                if step == 0:
+                    _check_scores(scores, splits)
                 loss = objective(scores.float(), labels, None if teacher is None else _scores_of(teacher, inputs))
                 stepper.zero_grad(set_to_none=True)
                 fabric.backward(loss)
@@ -161,6 +171,7 @@ def fit(
                 "flips": latent.flips(),
                 "saturated": latent.saturated(),
             }
+            _check_weights(model, epoch, method, settings)
             # Evaluate.
             record = state.evaluate(figures, begun, method, splits, settings, objective)
             state.history.layers += inside.epoch(epoch)
@@ -207,9 +218,10 @@ def _check(
         raise ValueError(
             f"batch_size {settings.batch_size} is larger than the training set ({len(splits.train)} samples)"
         )
-    if any(True for _ in quantized_layers(model)) != (method.weight_bits < 32):
-        kind = "no quantized layer" if method.weight_bits < 32 else "quantized layers"
-        raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
+    _check_built_for(model, method)
+    for name, tensor in model.named_parameters():
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"{name} is {tensor.dtype}; training takes float32 networks: model.float()")
     objective = Objective.of(method, settings)
     if objective.needs_teacher and teacher is None:
         raise ValueError(
@@ -230,6 +242,42 @@ def _check(
             "look at their initial weights, and at centring with one input channel",
             stacklevel=3,
         )
+
+
+def _check_built_for(model: nn.Module, method: Method) -> None:
+    """Whether the layers have the method's quantizers; those of a first or last layer may be others."""
+    layers = [layer for _, layer in quantized_layers(model)]
+    if bool(layers) != (method.weight_bits < 32):
+        kind = "quantized layers" if layers else "no quantized layer"
+        raise ValueError(f"the model has {kind}, so it was not built for method {method.name}; build it with that name")
+    for role, quantizer in method.quantizers(1, 1).items():
+        found = {type(getattr(layer, role)) for layer in layers}
+        if role == "input_quantizer" and found == {Identity}:  # a first layer alone, or signs that are not the layers'
+            continue
+        if layers and type(quantizer) not in found:
+            raise ValueError(
+                f"the model was not built for method {method.name}: none of its layers has the {role} "
+                f"{type(quantizer).__name__}, they have {', '.join(sorted(each.__name__ for each in found))}; build it "
+                "with that name"
+            )
+
+
+def _check_scores(scores: Tensor, splits: Splits) -> None:
+    if scores.dim() != 2 or scores.shape[1] < len(splits.classes):
+        raise ValueError(
+            f"the network must give scores of shape (N, {len(splits.classes)}) for {len(splits.classes)} classes, it "
+            f"gives {tuple(scores.shape)}"
+        )
+
+
+def _check_weights(model: nn.Module, epoch: int, method: Method, settings: Settings) -> None:
+    """A sign hides NaN from the loss: the sign of NaN is -1."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise FloatingPointError(
+                f"{name} is no longer finite after epoch {epoch} of {method.name}: lower the learning rate (now "
+                f"{settings.learning_rate:g}) or look for NaN in the data"
+            )
 
 
 def _result(state: TrainingState) -> FitResult:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from bnnlib import catalogue
 from bnnlib.catalogue import Method
 from bnnlib.layers import binary_layers, quantized_layers
 from bnnlib.quantizers import Quantizer
@@ -12,9 +13,9 @@ from bnnlib.training.settings import Settings
 __all__ = ["make_optimizer", "make_schedule", "parameter_groups"]
 
 
-def make_optimizer(model: nn.Module, method: Method, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, method: str | Method, settings: Settings) -> torch.optim.Optimizer:
     """The optimiser of a training: Adam with decoupled decay (AdamW), or SGD with momentum."""
-    groups = parameter_groups(model, method, settings)
+    groups = parameter_groups(model, catalogue.get(method), settings)
     if settings.optimizer == "adam":
         return torch.optim.AdamW(groups, fused=True)  # one kernel a group: on a GPU most of a small step is launches
     return torch.optim.SGD(groups, momentum=settings.momentum)

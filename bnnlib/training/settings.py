@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 Optimizer = Literal["adam", "sgd"]
@@ -61,9 +62,12 @@ class Settings:
     def __post_init__(self):
         for field in fields(self):  # 1 and 1.0 are the same setting, and have the same description
             value = getattr(self, field.name)
-            if field.type is float and isinstance(value, int) and not isinstance(value, bool):
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if field.type is float and number:
                 object.__setattr__(self, field.name, float(value))
-            elif field.type is float and not isinstance(value, float):
+            elif field.type is int and number and isinstance(value, Integral):
+                object.__setattr__(self, field.name, int(value))
+            elif field.type is float:
                 raise ValueError(f"{field.name} must be a number, received {value!r}")
         for name, choices in (
             ("optimizer", Optimizer),

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 
@@ -140,9 +141,17 @@ def test_without_network_the_error_names_three_places_and_what_to_do(toy, monkey
         "http://127.0.0.1:9/",
         "bnnlib data fetch Toy",
         "BNNLIB_DATA",
-        "quick",
     ):
         assert part in message
+    assert "quick" not in message  # there is no sample of it
+    monkeypatch.setitem(sources.SOURCES, "MNIST", replace(toy, name="MNIST"))
+    monkeypatch.setitem(sources.SOURCES, "FashionMNIST", replace(toy, name="FashionMNIST"))
+    for name, word in (
+        ("FashionMNIST", 'or use profile="quick"'),
+        ("MNIST", "in the environment variable BNNLIB_DATA."),
+    ):
+        with pytest.raises(DataNotFound, match=word):
+            sources.fetch(name, FILE)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b[:50] + b"X" + b[51:], lambda b: b""])
@@ -177,6 +186,14 @@ def test_status_tells_absent_ok_and_corrupt(toy, monkeypatch, tmp_path):
     assert [row["state"] for row in sources.status()] == ["ok"]
     place.write_bytes(gzip.compress(b"other"))
     assert [row["state"] for row in sources.status()] == ["corrupt"]
+
+
+def test_status_verifies_another_layout_where_its_content_is_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("BNNLIB_DATA", str(tmp_path))
+    (tmp_path / "CIFAR10").mkdir()
+    for file, state in (("cifar10-jpeg-train.tar.xz", "present"), ("cifar-10-python.tar.gz", "corrupt")):
+        (tmp_path / "CIFAR10" / file).write_bytes(b"something")
+        assert next(row["state"] for row in sources.status() if row["data set"] == "CIFAR10") == state
 
 
 def test_a_folder_in_the_place_of_a_file_is_unreadable_and_the_other_files_are_still_told(toy, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -388,10 +389,32 @@ def test_nothing_at_all_is_told_with_what_would_help(roots, monkeypatch):
 
 def test_a_pack_counts_as_the_data_set(packed):
     row = next(row for row in sources.status() if row["data set"] == "SpeechCommands")
-    assert (row["state"], row["where"]) == ("ok", str(packed / "manifest.csv"))
+    assert (row["state"], row["where"]) == ("present", str(packed / "manifest.csv"))  # verified as it is loaded
     (packed / "manifest.csv").unlink()
     row = next(row for row in sources.status() if row["data set"] == "SpeechCommands")
     assert (row["state"], row["where"]) == ("absent", "run: bnnlib data fetch SpeechCommands")
+
+
+def test_a_manifest_that_was_cut_short_is_noticed(packed):
+    lines = (packed / "manifest.csv").read_text().splitlines(keepends=True)
+    (packed / "manifest.csv").write_text("".join(lines)[:-20])
+    with pytest.raises(DataCorrupt, match=rf"line {len(lines)} has another number of values"):
+        load()
+    (packed / "manifest.csv").write_text("".join(line for line in lines if "validation.tar" not in line))
+    with pytest.raises(DataCorrupt, match=r"holds validation\.tar, of which manifest\.csv says nothing"):
+        load()
+    (packed / "manifest.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(DataCorrupt, match=r"of which manifest\.csv says nothing: it was cut short"):
+        load()
+
+
+def test_words_may_be_a_list_and_a_wake_word_needs_clips(packed):
+    assert load(words=["yes", "no"]).classes == load(words="yes no").classes
+    for word in ("yes", "no", "cat"):  # the one clip that is taken may be of the word
+        with suppress(ValueError):
+            assert load(task="wake-word", words=word, train_size=1, balance=False).train.labels.any()
+    with pytest.raises(ValueError, match=r"train_size 1 leaves no clip of '\w+' to train on"):
+        [load(task="wake-word", words=word, train_size=1, balance=False) for word in ("yes", "no")]
 
 
 def test_a_manifest_without_its_columns_is_refused(packed):

@@ -42,4 +42,4 @@ def test_no_damaged_file_crashes_the_reader_or_takes_memory_that_it_has_no_use_f
         assert half.returncode == 0, told[-4000:]
         refused, read = (int(word) for word in told.split()[-2:])
         assert refused + read == MUTATIONS // 2
-        assert refused > read > 0  # a weight that has another sign is no damage that could be seen
+        assert refused > read > 0  # without its digest a weight of another sign is no damage that shows

@@ -72,7 +72,7 @@ def test_a_module_is_small(packed):
 
 
 def test_names_are_checked_and_zig_may_be_missing(packed, tmp_path, monkeypatch):
-    for name in ("Shoes.wasm", "1a.js", "a b.js"):
+    for name in ("Shoes.wasm", "1a.js", "a b.js", "class.js"):
         with pytest.raises(ValueError, match=r"must be NAME\.js"):
             write_wasm(packed, tmp_path / name)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

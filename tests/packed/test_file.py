@@ -36,7 +36,9 @@ def written(tmp_path_factory):
 def parts(path):
     """Tensors and the network's description, to be changed and written anew."""
     with safe_open(path, framework="numpy") as file:
-        return {key: file.get_tensor(key) for key in list(file.keys())}, json.loads(file.metadata()[ENTRY])
+        network = json.loads(file.metadata()[ENTRY])
+        del network["sha256"]  # a file without is believed
+        return {key: file.get_tensor(key) for key in list(file.keys())}, network
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -90,6 +92,22 @@ def test_a_file_that_ends_early_is_damaged(written, tmp_path):
     path.write_bytes(whole + b"more")
     with pytest.raises(Damaged, match="damaged"):
         PackedModel.load(path)
+
+
+def test_a_turned_bit_anywhere_is_noticed(written, tmp_path):
+    content = written.read_bytes()
+    path = tmp_path / "net.safetensors"
+    for at in np.random.default_rng(0).integers(0, 8 * len(content), 200):
+        changed = bytearray(content)
+        changed[at // 8] ^= 1 << at % 8
+        path.write_bytes(changed)
+        with pytest.raises(Damaged):
+            PackedModel.load(path)
+
+
+def test_a_file_has_the_rights_that_other_new_files_have(written, tmp_path):
+    (tmp_path / "other").write_bytes(b"")
+    assert written.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_missing_file_is_no_damaged_one(tmp_path):
@@ -176,7 +194,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(written, tmp_path, mon
     def fail(*_, **__):
         raise OSError("disk")
 
-    monkeypatch.setattr("bnnlib.packed.file.save_file", fail)
+    monkeypatch.setattr("bnnlib.packed.file.as_bytes", fail)
     with pytest.raises(OSError, match="disk"):
         PackedModel.load(written).save(path)
     assert path.read_bytes() == b"old"

@@ -13,6 +13,9 @@ from bnnlib import models
 from bnnlib.layers import HardTanh, QuantizedLayer, Residual, RPReLU
 from bnnlib.packed import PackedModel
 from bnnlib.packed.compile import norm_constants
+from bnnlib.packed.export.c import write_c
+from bnnlib.packed.export.onnx import write_onnx
+from bnnlib.packed.export.wasm import write_wasm
 from bnnlib.packed.operations import PIXEL, Geometry, Levels, Norm, Product, Sign, Weights, fused_multiply_add
 from bnnlib.packed.plan import planned
 from bnnlib.packed.thresholds import Chain, steps
@@ -495,3 +498,43 @@ def test_codes_that_no_byte_holds_and_paddings_that_are_no_codes_stay_numbers():
     product = Product(("codes",), "sums", PIXEL, pad_value=-1, weights=weights)
     padded = PackedModel((8,), (codes, product))
     np.testing.assert_array_equal(padded.scores(x), padded.reference_scores(x))
+
+
+def test_a_network_that_has_failed_is_not_packed():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    net[1].weight.data[0, 0] = float("nan")
+    with pytest.raises(NotPackable, match=r"1\.weight holds values that are not finite"):
+        bnnlib.pack(net, (1, 2, 2))
+
+
+class ByView(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(x.view(x.size(0), -1))
+
+
+def test_a_refusal_names_the_place_as_the_network_does():
+    net = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.GELU()), nn.Linear(3, 2))
+    with pytest.raises(NotPackable, match=r"^0\.2: a packed network has no form for GELU"):
+        bnnlib.pack(net, (1, 2, 2))
+    with pytest.raises(ValueError, match=r"^0: .* for 1 channels"):
+        bnnlib.pack(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 2)), (1, 3, 3))
+    with pytest.raises(NotPackable, match=r"flatten by nn\.Flatten\(\) or torch\.flatten"):
+        bnnlib.pack(ByView(), (1, 2, 2))
+
+
+def test_a_packed_network_is_short_to_print_and_only_it_is_exported(tmp_path):
+    packed = bnnlib.pack(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2))
+    assert len(repr(packed)) < 200
+    for write in (write_c, write_onnx, write_wasm):
+        with pytest.raises(TypeError, match=r"bnnlib\.pack\(model\); received Linear"):
+            write(nn.Linear(4, 3), tmp_path / "Net.js")
+    with pytest.raises(IsADirectoryError, match=r"network\.onnx"):
+        write_onnx(packed, tmp_path)
+    with pytest.raises(ValueError, match="nothing to time"):
+        packed.times(np.zeros((0, 1, 2, 2), np.float32))
+    with pytest.raises(ValueError, match="nothing to time"):
+        packed.times(np.zeros((1, 1, 2, 2), np.float32), rounds=0)

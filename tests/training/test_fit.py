@@ -2,12 +2,14 @@ import math
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import bnnlib
 from bnnlib import data, models
+from bnnlib.data import TensorSplit
 from bnnlib.files import Damaged
 from bnnlib.layers import binary_layers
 from bnnlib.models.blocks import Builder
@@ -115,11 +117,42 @@ def test_a_damaged_checkpoint_is_named(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("built", "trained_as"), [("float", "binaryconnect-deterministic"), ("binaryconnect-stochastic", "float")]
+    ("built", "trained_as"),
+    [
+        ("float", "binaryconnect-deterministic"),
+        ("binaryconnect-stochastic", "float"),
+        ("bnn", "xnor-port"),
+        ("ie-net", "binaryconnect-deterministic"),
+        ("bnn", "lsq-w2a2"),
+        ("xnor-operator", "bwn-operator"),
+    ],
 )
 def test_a_network_of_another_method_is_refused(small, built, trained_as):
     with pytest.raises(ValueError, match=f"not built for method {trained_as}"):
         fit(models.MLP(built, width=8), trained_as, small, Settings(epochs=1))
+
+
+@pytest.mark.parametrize("method", ["float", "bnn", "xnor-operator", "bi-real", "reactnet", "ie-net"])
+def test_nan_in_the_data_ends_the_training_under_every_method(small, method):
+    values = small.train.inputs(slice(None))
+    values[5] = float("nan")
+    damaged = replace(small, train=TensorSplit(values, small.train.labels, small.train.ids))
+    record = bnnlib.methods[method].varied(loss="cross_entropy")
+    with pytest.raises(FloatingPointError, match="look for NaN in the data"):
+        fit(models.CompactCNN(record), record, damaged, Settings(epochs=1, batch_size=50))
+
+
+def test_a_network_of_too_few_scores_or_of_another_type_is_refused(small):
+    with pytest.raises(ValueError, match=r"scores of shape \(N, 10\) for 10 classes, it gives \(\d+, 3\)"):
+        fit(models.MLP("float", width=8, classes=3), "float", small, Settings(epochs=1))
+    with pytest.raises(ValueError, match="training takes float32 networks"):
+        fit(models.MLP("float", width=8).double(), "float", small, Settings(epochs=1))
+
+
+def test_numpy_s_numbers_are_numbers():
+    settings = Settings(epochs=np.int64(3), learning_rate=np.float32(0.25), seed=np.int32(1))
+    assert settings == Settings(epochs=3, learning_rate=0.25, seed=1)
+    assert type(settings.epochs) is int
 
 
 def test_the_reported_network_is_the_one_whose_scores_are_kept(small):

@@ -19,6 +19,7 @@ __all__ = ["find", "folder", "make"]
 FOLDER = Path(__file__).parent
 CHECKSUMS = FOLDER / "checksums.json"
 SIZES = {"train": 6000, "t10k": 1000}
+IMAGES = ("FashionMNIST", "MNIST")
 
 
 def find(name: str, file: str) -> Path:
@@ -62,7 +63,8 @@ def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
         The files written; ``checksums.json`` beside them has their SHA-256.
 
     Raises:
-        ValueError: no such data set, or no folder is named and this is not a source checkout.
+        ValueError: no such data set, or none that a sample is cut of; or no folder is named and this is no source
+            checkout.
         NotADirectoryError: ``to`` is a file.
     """
     if name != "SpeakerGender":  # a task on recordings that are known by another name
@@ -81,8 +83,11 @@ def make(name: str = "FashionMNIST", to: Path | None = None) -> list[Path]:
         from bnnlib.data.samples.speech import cut
     elif name == "SpeakerGender":
         from bnnlib.data.samples.pictures import cut
-    else:
+    elif name in IMAGES:
         cut = partial(_cut_images, name)
+    else:
+        known = ", ".join((*IMAGES, "SpeechCommands", "SpeakerGender"))
+        raise ValueError(f"no sample is cut of {name}; there can be one of {known}")
     written = cut(folder)
     for path in written:
         known[path.relative_to(folder).as_posix()] = sources.sha256(path)

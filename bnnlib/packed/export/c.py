@@ -15,7 +15,7 @@ from textwrap import wrap
 import numpy as np
 
 from bnnlib.files import replaced
-from bnnlib.packed.network import Network
+from bnnlib.packed.network import Network, checked
 from bnnlib.packed.operations import (
     Add,
     AveragePool,
@@ -71,7 +71,7 @@ def source(network: Network, name: str = "network") -> tuple[str, str]:
     """The texts of header and source; see :func:`write_c`."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", name):
         raise ValueError(f"name must be an identifier of C: a letter, then letters, digits and _; received {name!r}")
-    writer = Writer(network, name)
+    writer = Writer(checked(network), name)
     return writer.header(), writer.body()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bnnlib.files import replaced
-from bnnlib.packed.network import Network
+from bnnlib.packed.network import Network, checked
 from bnnlib.packed.operations import (
     Add,
     AveragePool,
@@ -49,8 +49,11 @@ def write_onnx(network: Network, path: Path | str) -> None:
         RuntimeError: the package ``onnx`` is not installed.
         OSError: the file could not be written.
     """
+    path = Path(path)
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(f"the ONNX file needs a name, such as network.onnx; {path} is a folder")
     content = onnx_model(network).SerializeToString()
-    replaced(Path(path), lambda partial: partial.write_bytes(content))
+    replaced(path, lambda partial: partial.write_bytes(content))
 
 
 def onnx_model(network: Network):
@@ -69,7 +72,7 @@ def onnx_model(network: Network):
         raise RuntimeError("ONNX files are written by its own package, which is not installed: pip install onnx") from (
             error
         )
-    writer = _Writer(network)
+    writer = _Writer(checked(network))
     classes = network.shapes[network.operations[-1].output][2]
     float32 = onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bnnlib.files import replaced
 from bnnlib.packed.export.c import WEIGHTS, Writer, write_c
-from bnnlib.packed.network import Network
+from bnnlib.packed.network import Network, checked
 
 __all__ = ["compiled", "write_wasm"]
 
@@ -39,6 +39,11 @@ int layers_count(void) {{ return {count}; }}
 void run(void) {{ network_scores(input, scores); }}
 """
 EXPORTS = ("run", "input_address", "scores_address", "sums_address", "layers_address", "layers_count")
+RESERVED = (
+    "arguments await break case catch class const continue debugger default delete do else enum eval export extends "
+    "false finally for function if implements import in instanceof interface let new null package private protected "
+    "public return static super switch this throw true try typeof var void while with yield"
+)
 FLAGS = (
     "-target", "wasm32-freestanding", "-mcpu=generic+simd128", "-std=c99", "-O3", "-nostdlib", "-Wl,--no-entry",
     "-Wl,--strip-all", *(f"-Wl,--export={name}" for name in EXPORTS),
@@ -60,8 +65,9 @@ def write_wasm(network: Network, path: Path | str) -> None:
         RuntimeError: Zig is not installed, or doesn't compile the source.
         OSError: the file could not be written.
     """
-    path = Path(path)
-    if path.suffix != ".js" or not re.fullmatch(r"[A-Za-z_$][\w$]*", path.stem, re.ASCII):
+    path, network = Path(path), checked(network)
+    named = re.fullmatch(r"[A-Za-z_$][\w$]*", path.stem, re.ASCII) and path.stem not in RESERVED.split()
+    if path.suffix != ".js" or not named:
         raise ValueError(
             f"the file must be NAME.js with an identifier of JavaScript for a name, received {path.name!r}"
         )
