@@ -7,7 +7,8 @@ teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its 
 These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
 METHODS in float32, to compare.
 
-Float and binary networks are tuned alike: a rate for each from one grid, and, where L2 is a factor, a weight decay.
+Float and binary networks are tuned alike: a rate for each from one grid, and for BRANCHES and CARRY_OVER a weight
+decay, beside the other regularisers and "alone", without them.
 """
 
 from dataclasses import replace
@@ -19,14 +20,14 @@ from bnnlib.training import Settings
 SEEDS = range(3)
 TUNING_SEED = 100  # kept for tuning
 BATCH = 128
-EPOCHS = {"resnet18": 16, "mobilenet-v2": 6}  # of BRANCHES
+EPOCHS = {"resnet18": 20, "mobilenet-v2": 6}  # of BRANCHES
 WIDTH = {"resnet18": 16, "mobilenet-v2": 0.25}
 NARROW, SHORT = 8, 8  # width and epochs of the others, but for CARRY_OVER's epochs
 FACTOR_SIZE, FACTOR_EPOCHS = 10_000, 16  # of CARRY_OVER: a float network learns these by heart
 TUNING_EPOCHS = 3
 TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-DECAYS = (0.05, 0.2, 0.8, 3.2)
+DECAYS = (0.0, 0.1, 0.4, 1.6)
 
 # What a network is built and trained with unless a study is about it.
 AUGMENT = "crop-flip"
@@ -34,6 +35,7 @@ SMOOTHING = 0.1
 
 BRANCHES_OF = {"K = 1": 1, "K = 2": 2, "K = 3": 3}
 IENET = "K = 1"
+ARMS = ("float", IENET)  # of tuning and of CARRY_OVER
 OTHERS = ("bi-real", "ir-net", "reactnet", "xnor-operator", "bnn", "lsq-w2a2")
 SHORTCUT_EACH = ("bi-real", "ir-net", "reactnet")  # around each convolution, as their papers have it
 
@@ -44,7 +46,7 @@ TUNED = {
     **{"bi-real": 1e-2, "ir-net": 3e-2, "reactnet": 1e-2, "xnor-operator": 1e-2, "bnn": 1e-2, "lsq-w2a2": 1e-2},
     **{"MobileNetV2, float": 1e-2, "MobileNetV2, K = 1": 1e-2},
 }
-DECAY = dict.fromkeys(("float", IENET), 0.2)
+DECAY = dict.fromkeys(("float", IENET, "float alone", f"{IENET} alone"), 0.1)
 
 
 def _run(
@@ -102,11 +104,14 @@ TUNING = Study(
 )
 
 
+def _wide(arm: str, name: str, seed: int) -> Run:
+    decay = DECAY["float" if arm == "float" else IENET]
+    settings = _settings(EPOCHS["resnet18"], TUNED[arm], seed, **_decayed(decay))
+    return _run(name, arm, settings, width=WIDTH["resnet18"])
+
+
 def _branches(seed: int) -> list[Run]:
-    runs = [
-        _run(arm, arm, _settings(EPOCHS["resnet18"], TUNED[arm], seed), width=WIDTH["resnet18"])
-        for arm in ("float", *BRANCHES_OF)
-    ]
+    runs = [_wide(arm, arm, seed) for arm in ("float", *BRANCHES_OF)]
     for arm in ("float", *BRANCHES_OF) if seed == 0 else ():
         rate = TUNED["MobileNetV2, float" if arm == "float" else "MobileNetV2, K = 1"]
         runs.append(_run(f"MobileNetV2, {arm}", arm, _settings(EPOCHS["mobilenet-v2"], rate, seed), **_MOBILENET))
@@ -140,21 +145,23 @@ def _factors(arm: str, column: str, seed: int, model: str = "resnet18", decay: f
     has = NOTHING | COLUMNS[column]
     name = f"{arm}: {column}" if model == "resnet18" else f"MobileNetV2, {arm}: {column}"
     rate = TUNED[arm if model == "resnet18" else f"MobileNetV2, {arm}"]
-    more = _decayed(DECAY[arm] if decay is None else decay) if has["decay"] else {}
+    more = _decayed(DECAY[f"{arm} alone"] if decay is None else decay) if has["decay"] else {}
     settings = _settings(FACTOR_EPOCHS, rate, seed, label_smoothing=SMOOTHING if has["smoothing"] else 0.0, **more)
     options = {"augment": AUGMENT if has["augment"] else "none", "train_size": FACTOR_SIZE}
     options |= {"dropout": DROPOUT} if has["dropout"] else {}
     return _run(name, arm, settings, **options, **(_MOBILENET if model == "mobilenet-v2" else {}))
 
 
+def _decays(arm: str, decay: float) -> list[Run]:
+    beside = _settings(SHORT, TUNED[arm], TUNING_SEED, **_decayed(decay))
+    alone = _factors(arm, "L2", TUNING_SEED, decay=decay)
+    return [_run(f"{arm}, {decay:g}", arm, beside), replace(alone, arm=f"{arm} alone, {decay:g}")]
+
+
 DECAY_TUNING = Study(
     name="cifar-decay",
-    question="Which decay for float and for binary, where nothing else regularises? (Validation only, CIFAR-10.)",
-    runs=tuple(
-        replace(_factors(arm, "L2", TUNING_SEED, decay=decay), arm=f"{arm}, decay {decay:g}")
-        for decay in DECAYS
-        for arm in DECAY
-    ),
+    question="Which decay for float and for binary, beside other regularisers and alone? (Validation only, CIFAR-10.)",
+    runs=tuple(run for decay in DECAYS for arm in ARMS for run in _decays(arm, decay)),
     test=False,
 )
 
@@ -170,8 +177,8 @@ def _trained_on(arm: str, seed: int) -> list[Run]:
 
 
 def _carry_over(seed: int) -> list[Run]:
-    runs = [_factors(arm, column, seed) for column in COLUMNS for arm in DECAY]
-    return runs + [run for arm in DECAY for run in _trained_on(arm, seed)]
+    runs = [_factors(arm, column, seed) for column in COLUMNS for arm in ARMS]
+    return runs + [run for arm in ARMS for run in _trained_on(arm, seed)]
 
 
 CARRY_OVER = Study(
@@ -189,7 +196,7 @@ SHARE, TEMPERATURE = 0.5, 4.0  # of the loss that compares with the teacher; by 
 
 def _lessons(seed: int) -> list[Run]:
     """One teacher for all seeds: the float network of BRANCHES, seed 0."""
-    teacher = _run("float teacher", "float", _settings(EPOCHS["resnet18"], TUNED["float"], 0), width=WIDTH["resnet18"])
+    teacher = _wide("float", "float teacher", 0)
     settings = _settings(SHORT, TUNED[TAUGHT], seed)
     lesson = {"distillation": SHARE, "temperature": TEMPERATURE}
     bare = replace(settings, label_smoothing=0.0)

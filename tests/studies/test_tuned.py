@@ -92,4 +92,4 @@ def test_networks_on_cifar_have_the_rate_and_the_decay_that_their_tuning_prefers
     assert min(cifar.RATES) < best.min() <= best.max() < max(cifar.RATES)
     decays = tuned("cifar-decay", "cifar-carry-over", without_rate)["weight_decay"]
     assert decays.to_dict() == {arm: cifar.DECAY[arm] for arm in decays.index}
-    assert decays.max() < max(cifar.DECAYS)  # below the least is none, an arm of its own
+    assert decays.max() < max(cifar.DECAYS)  # the least is none
