@@ -28,6 +28,7 @@ TUNING_EPOCHS = 3
 TUNING_SIZE = 15_000  # of the tuning of MobileNetV2, whose epoch takes some five times as long
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 DECAYS = (0.0, 0.1, 0.4, 1.6)
+ALONE = (*DECAYS, 6.4)  # of decays that nothing else helps
 
 # What a network is built and trained with unless a study is about it.
 AUGMENT = "crop-flip"
@@ -160,18 +161,20 @@ def _factors(arm: str, column: str, seed: int, model: str = "resnet18", decay: f
     return _run(name, arm, settings, **options, **(_MOBILENET if model == "mobilenet-v2" else {}))
 
 
-def _decays(arm: str, decay: float) -> list[Run]:
-    beside = _settings(SHORT, TUNED[arm], TUNING_SEED, **_decayed(decay))
-    alone = _factors(arm, "L2", TUNING_SEED, decay=decay)
-    return [_run(f"{arm}, {decay:g}", arm, beside), replace(alone, arm=f"{arm} alone, {decay:g}")]
+def _beside(arm: str, decay: float) -> Run:
+    return _run(f"{arm}, {decay:g}", arm, _settings(SHORT, TUNED[arm], TUNING_SEED, **_decayed(decay)))
+
+
+def _alone(arm: str, decay: float) -> Run:
+    return replace(_factors(arm, "L2", TUNING_SEED, decay=decay), arm=f"{arm} alone, {decay:g}")
 
 
 DECAY_TUNING = Study(
     name="cifar-decay",
     question="Which decay for float and for binary, beside other regularisers and alone? (Validation only, CIFAR-10.)",
     runs=(
-        *(run for decay in DECAYS for arm in ARMS for run in _decays(arm, decay)),
-        *(_decays(arm, decay)[0] for decay in DECAYS for arm in OTHERS),
+        *(_beside(arm, decay) for decay in DECAYS for arm in ARMS),
+        *(_alone(arm, decay) for decay in ALONE for arm in ARMS),
     ),
     test=False,
 )
@@ -231,6 +234,13 @@ TEACHER = Study(
 
 
 COMPARED = {"float": "float", "ie-net": IENET, **{method: method for method in OTHERS}}
+
+METHODS_DECAY = Study(
+    name="cifar-methods-decay",
+    question="Which decay for the other methods, beside other regularisers? (Validation only, CIFAR-10.)",
+    runs=tuple(_beside(arm, decay) for decay in DECAYS for arm in OTHERS),
+    test=False,
+)
 
 METHODS = Study(
     name="cifar-methods",

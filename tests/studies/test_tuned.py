@@ -86,10 +86,17 @@ def test_the_arms_of_fashion_mnist_are_what_the_grid_prefers():
     assert min(fashion.RATES) < best["learning_rate"].min() <= best["learning_rate"].max() < max(fashion.RATES)
 
 
-def test_networks_on_cifar_have_the_rate_and_the_decay_that_their_tuning_prefers_inside_the_grids():
+def test_networks_on_cifar_have_the_rate_that_their_tuning_prefers_inside_the_grids():
     best = tuned("cifar-tuning", "cifar-branches", without_rate)["learning_rate"]
     assert best.to_dict() == {arm: cifar.TUNED[arm] for arm in best.index}
     assert min(cifar.RATES) < best.min() <= best.max() < max(cifar.RATES)
-    decays = tuned("cifar-decay", "cifar-carry-over", without_rate)["weight_decay"]
+
+
+@pytest.mark.parametrize(
+    ("study", "final"), [("cifar-decay", "cifar-carry-over"), ("cifar-methods-decay", "cifar-methods")]
+)
+def test_networks_on_cifar_have_the_decay_that_their_tuning_prefers_inside_the_grids(study, final):
+    decays = tuned(study, final, without_rate)["weight_decay"]
     assert decays.to_dict() == {arm: cifar.DECAY[arm] for arm in decays.index}
-    assert decays.max() < max(cifar.DECAYS)  # the least is none
+    for arm, decay in decays.items():
+        assert decay < max(cifar.ALONE if arm.endswith("alone") else cifar.DECAYS)  # the least is none
