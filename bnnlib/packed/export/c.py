@@ -57,6 +57,7 @@ def write_c(network: Network, folder: Path | str, name: str = "network") -> tupl
         The paths of the header and of the source.
 
     Raises:
+        TypeError: it is no packed network.
         ValueError: the name is no identifier.
         OSError: a file could not be written.
     """

@@ -46,6 +46,7 @@ def write_onnx(network: Network, path: Path | str) -> None:
     """Writes a packed network as an ONNX file, whole or not at all; see :func:`onnx_model`.
 
     Raises:
+        TypeError: it is no packed network.
         RuntimeError: the package ``onnx`` is not installed.
         OSError: the file could not be written.
     """

@@ -61,6 +61,7 @@ def write_wasm(network: Network, path: Path | str) -> None:
         path: of the script; its name without ``.js`` becomes that of the class.
 
     Raises:
+        TypeError: it is no packed network.
         ValueError: the name is no identifier of JavaScript, or the path doesn't end in ``.js``.
         RuntimeError: Zig is not installed, or doesn't compile the source.
         OSError: the file could not be written.
