@@ -50,7 +50,8 @@ Results = Annotated[
     Path | None,
     typer.Option(
         "--results",
-        help="Folder of the results. By default the book's own (book/results) in a source checkout, else ./results.",
+        help="Folder of the results. By default the book's own (book/results) in a source checkout, else ./results; of "
+        "a study of your own ./results.",
     ),
 ]
 PackedNetwork = Annotated[

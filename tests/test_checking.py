@@ -245,6 +245,10 @@ def test_a_usual_slip_is_found_and_named_by_its_case(task):
     assert dict(outcome.findings)[case], str(outcome)
 
 
+def test_a_forgotten_return_is_said():
+    assert "is a `return` missing?" in str(check("half-width", lambda values: None))
+
+
 def test_what_is_no_function_is_refused():
     assert "must be a function (a, b, n)" in check("dot-product", 3).problems[0]
 

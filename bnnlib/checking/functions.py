@@ -41,7 +41,10 @@ def checks(task: Task) -> tuple[Check, ...]:
     def of_case(arguments: tuple) -> Callable[[Any], str]:
         def compare(subject) -> str:
             wanted = np.asarray(task.expected(*arguments))
-            given = np.asarray(subject(*(np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments)))
+            given = subject(*(np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments))
+            if given is None:
+                return "it returned None: is a `return` missing?"
+            given = np.asarray(given)
             if given.shape != wanted.shape:
                 return f"the result must have shape {wanted.shape}, it has {given.shape}"
             if given.dtype.kind in "iu" and wanted.dtype.kind in "iu" and not task.tolerance:

@@ -59,7 +59,10 @@ def load(
     known = options_of(name)
     if unknown := set(options) - set(known):
         raise ValueError(f"{name} has no option {', '.join(sorted(unknown))}; known: {', '.join(known) or 'none'}")
-    return LOADERS[name](profile, test=test, progress=progress, **options)
+    splits = LOADERS[name](profile, test=test, progress=progress, **options)
+    if not test and splits.test is not None:
+        raise ValueError(f"the loader of {name} gave a test split although test=False; it must give None then")
+    return splits
 
 
 def options_of(name: str) -> dict[str, Any]:

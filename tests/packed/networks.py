@@ -41,7 +41,7 @@ def unsettle(model: nn.Module, seed: int = 0) -> nn.Module:
             if isinstance(getattr(module, name, None), nn.Parameter):
                 normal(getattr(module, name), 0.3)
         if isinstance(getattr(module, "alpha", None), nn.Parameter):
-            module.alpha[::2] *= -1
+            module.alpha.reshape(-1)[::2] *= -1
     return model
 
 
