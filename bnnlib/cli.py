@@ -196,7 +196,7 @@ def study_run(
     from bnnlib import studies
 
     study, module = studies.find(name)
-    store = studies.store_of(study, results or _own_results(module))
+    store = studies.store_of(study, results or studies.own_results(module))
     todo = studies.unfinished(study, store, work, only)
     columns = (
         TextColumn("{task.description}"),
@@ -253,11 +253,6 @@ def study_run(
     )
 
 
-def _own_results(module: Path | None) -> Path | None:
-    """Where the results of a study file go: `results` below the current folder, not among the book's own."""
-    return None if module is None else Path("results")
-
-
 @study_app.command("show")
 def study_show(name: StudyName, results: Results = None) -> None:
     """Shows a study's finished runs: accuracy of each, then mean and 95 % interval over seeds for each arm."""
@@ -267,7 +262,7 @@ def study_show(name: StudyName, results: Results = None) -> None:
     from bnnlib.report import summarise
 
     study, module = studies.find(name)
-    store = studies.store_of(study, results or _own_results(module))
+    store = studies.store_of(study, results or studies.own_results(module))
     runs = store.runs()
     console.print(study.question)
     if not len(runs):
@@ -592,7 +587,7 @@ def pack_run(
     from bnnlib.training import scores
 
     study, module = studies.find(study_file) if study_file else (None, None)
-    study, described, weights = studies.kept(run, results or _own_results(module), study)
+    study, described, weights = studies.kept(run, results or studies.own_results(module), study)
     model = described.build_model()
     model.load_state_dict(load_file(weights))
     about = {"study": study.name, "run": described.describe()}

@@ -165,6 +165,9 @@ def test_results_of_ones_own_study_lie_beside_it_and_an_interrupt_is_one_line(tm
     (run,) = (tmp_path / "results" / "own" / "runs").glob("*.json")
     done = bnnlib("pack", run.stem, "net.safetensors", "--study", "mine.py")
     assert "the same class on 500 of 500 validation samples" in done.stdout, done.stderr
+    assert list(studies.results("mine.py").runs().index) == [run.stem]
+    assert studies.comparison("mine.py").loc["a", "seeds"] == 1
+    sys.modules.pop("mine")
     shown = bnnlib("study", "show", "mine.py", "--results", "elsewhere").stdout
     assert "looked in elsewhere/own" in shown
 

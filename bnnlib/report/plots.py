@@ -88,7 +88,8 @@ def curves(
     """A figure by epoch: the mean over seeds, with the 95 % interval (or, below four seeds, the range) as a band.
 
     Args:
-        epochs: rows with ``by``, ``epoch`` and ``value``; several rows of an epoch are seeds.
+        epochs: rows with ``by``, ``epoch`` and ``value``; several rows of an epoch are seeds. Of a study's ``store``:
+            ``store.epochs().join(store.runs()["arm"], on="run")``.
         label: of the vertical axis, with its unit.
     """
     ax = ax or plt.subplots()[1]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bnnlib import catalogue, models
 from bnnlib.packed.summary import summary
-from bnnlib.studies.registry import get, results_folder, store_of
+from bnnlib.studies.registry import find, own_results, results_folder, store_of
 from bnnlib.studies.run import Run
 
 __all__ = ["COLUMNS", "comparison"]
@@ -31,20 +31,21 @@ def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame
     """The methods of a study whose runs differ in their method (and seed) only.
 
     Args:
-        study: its name. Arms without a finished run are left out.
-        folder: where results lie, bench tables included; the course's own by default.
+        study: its name, or a Python file that defines ``STUDY``. Arms without a finished run are left out.
+        folder: where results lie, bench tables included; the course's own by default, of a study file ``./results``.
 
     Returns:
         A row for each arm, in the study's order, grouped by activation width; see :data:`COLUMNS`.
     """
     from bnnlib.report import summarise  # here: a worker needs no plots, which take seconds to import
 
-    folder = folder or results_folder()
-    runs = store_of(study, folder).runs()
+    described, module = find(study)
+    folder = folder or own_results(module) or results_folder()
+    runs = store_of(described, folder).runs()
     if not len(runs):
         return pd.DataFrame(columns=list(COLUMNS))
     table = summarise(runs).rename(columns={"mean": "accuracy"})
-    first = {run.arm: run for run in reversed(get(study).runs)}
+    first = {run.arm: run for run in reversed(described.runs)}
     rows = []
     for arm in table.index:
         run = first[arm]

@@ -8,7 +8,7 @@ from bnnlib.studies import cifar, fashion, ideas, regularisation, speaker_gender
 from bnnlib.studies.run import Run, Study
 from bnnlib.studies.store import ResultsStore
 
-__all__ = ["STUDIES", "all_kept", "find", "get", "kept", "results", "results_folder", "store_of"]
+__all__ = ["STUDIES", "all_kept", "find", "get", "kept", "own_results", "results", "results_folder", "store_of"]
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -101,9 +101,20 @@ def kept(run_id: str, folder: Path | None = None, study: Study | None = None) ->
     return found[run_id]
 
 
-def results(name: str) -> ResultsStore:
-    """The course's stored results of a study; says on standard output if some of its runs are missing."""
-    store, total = store_of(name), len(get(name).runs)
+def own_results(module: Path | None) -> Path | None:
+    """Where the results of a study file go: ``results`` below the current folder, not among the book's own."""
+    return None if module is None else Path("results")
+
+
+def results(name: str, folder: Path | None = None) -> ResultsStore:
+    """The stored results of a study; says on standard output if some of its runs are missing.
+
+    Args:
+        name: of a study of the course, or a Python file that defines ``STUDY``.
+        folder: where results lie; the course's own by default, of a study file ``./results``.
+    """
+    study, module = find(name)
+    store, total = store_of(study, folder or own_results(module)), len(study.runs)
     if missing := total - len(store.finished()):
         print(f"{missing} of {total} runs are not finished yet: bnnlib study run {name}")
     return store
