@@ -93,6 +93,12 @@ def test_every_figure_has_alt_text(notebook):
             assert len(alt) > 20, cell.source[:80]
 
 
+def test_no_figure_is_wider_than_the_text(notebook):
+    for cell in code_cells(notebook):
+        for width in re.findall(r"figsize=\((\d+\.?\d*)", cell.source):
+            assert float(width) <= 6, f"a figure {width} inches wide, of at most 6: {cell.source[:200]}"
+
+
 def test_solutions_hide_and_belong_to_an_exercise(notebook):
     text = markdown(notebook)
     exercises = re.findall(r":label: (ex-[a-z0-9-]+)", text)
