@@ -260,3 +260,19 @@ def test_a_function_cannot_change_the_next_case():
 
     assert check("binaryconnect-step", greedy)
     assert check("binaryconnect-step", greedy)
+
+
+class LoudInTraining(SteSign):
+    def forward(self, x):
+        return super().forward(x) * (1.5 if self.training else 1.0)
+
+
+class Unlearned(SteSign):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+
+def test_what_training_sees_is_what_is_packed_and_what_is_learned_has_a_gradient():
+    assert "must be codes * scale, in training too" in check("quantizer", LoudInTraining).problems[0]
+    assert "the learned scale gets no gradient" in check("quantizer", Unlearned).problems[0]

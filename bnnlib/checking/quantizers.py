@@ -58,17 +58,18 @@ def _codes_are_small_integers(q: Quantizer) -> str:
 
 def _output_is_codes_times_scale(q: Quantizer) -> str:
     w = _weights()
-    out = q.eval()(w)
-    codes, scale = q.codes(w)
-    if out.shape != w.shape:
-        return f"q(x) must keep the shape {tuple(w.shape)}, gives {tuple(out.shape)}"
-    if torch.equal(out, codes * scale):
-        return ""
-    index = tuple((out != codes * scale).nonzero()[0].tolist())
-    return (
-        f"q(x) must be codes * scale; at x = {w[index].item():g} it is {out[index].item():g}, codes * scale is "
-        f"{(codes * scale)[index].item():g}"
-    )
+    for training in (False, True):
+        out = q.train(training)(w).detach()
+        codes, scale = q.codes(w)
+        if out.shape != w.shape:
+            return f"q(x) must keep the shape {tuple(w.shape)}, gives {tuple(out.shape)}"
+        if not torch.equal(out, codes * scale):
+            index = tuple((out != codes * scale).nonzero()[0].tolist())
+            return (
+                f"q(x) must be codes * scale{', in training too' if training else ''}; at x = {w[index].item():g} it "
+                f"is {out[index].item():g}, codes * scale is {(codes * scale)[index].item():g}"
+            )
+    return ""
 
 
 def _zero_is_a_value(q: Quantizer) -> str:
@@ -113,6 +114,11 @@ def _gradient_flows(q: Quantizer) -> str:
         return f"the gradient is {w.grad[~w.grad.isfinite()][0].item()} at x = {w[~w.grad.isfinite()][0].item():g}"
     if not w.grad.any():
         return "the gradient is zero for every weight: nothing would ever learn"
+    for name, parameter in q.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            return (
+                f"the learned {name} gets no gradient: give the quantizer a forward of its own, which autograd follows"
+            )
     return ""
 
 
