@@ -1,17 +1,20 @@
 """Results on disk: plain files, a folder for each study, whole or absent but never half.
 
     runs/ID.json            a finished run: its description, settings, figures, epochs, where and when it was made
-    outputs/ID.npz          what the run predicted; not of a tuning: its weight histograms, what was measured inside
-    samples/DIGEST.npz      ids, labels, groups of the samples that it was judged on: once for all runs that share them
+    outputs/ID.npz.xz       what the run predicted; not of a tuning: its weight histograms, what was measured inside
+    samples/DIGEST.npz.xz   ids, labels, groups of the samples that it was judged on: once for all runs that share them
     latent/ID.safetensors   trained latent weights of a few runs
 
 A file for each run: many workers may write at once, on a network file system too. A run counts as finished when its
 JSON is there, which is written last. Reading collates the files and trusts none of them: what is damaged, half written,
-copied or edited is refused by name.
+copied or edited is refused by name. Arrays are compressed as one piece: dozens of small ones, each compressed by itself
+(``savez_compressed``), take twice the space.
 """
 
 import hashlib
+import io
 import json
+import lzma
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -48,7 +51,7 @@ class ResultsStore:
         return self.folder / "runs" / f"{run_id}.json"
 
     def outputs_file(self, run_id: str) -> Path:
-        return self.folder / "outputs" / f"{run_id}.npz"
+        return self.folder / "outputs" / f"{run_id}.npz.xz"
 
     def latent_file(self, run_id: str) -> Path:
         return self.folder / "latent" / f"{run_id}.safetensors"
@@ -137,22 +140,20 @@ class ResultsStore:
         Raises:
             Damaged: the samples that it was judged on are not there, or are not what they were.
         """
-        with np.load(self.outputs_file(run_id), allow_pickle=False) as file:
-            kept = dict(file)
+        kept = saved_arrays(self.outputs_file(run_id))
         return {
             name: self._samples(str(array), run_id) if name.endswith(OF_SAMPLES) else array
             for name, array in kept.items()
         }
 
     def _samples_file(self, digest: str) -> Path:
-        return self.folder / "samples" / f"{digest}.npz"
+        return self.folder / "samples" / f"{digest}.npz.xz"
 
     def _samples(self, digest: str, run_id: str) -> np.ndarray:
         path = self._samples_file(digest)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                array = file["samples"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            array = saved_arrays(path)["samples"]
+        except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise Damaged(f"run {run_id} was judged on samples that {path} does not give: {error}") from error
         if _array_digest(array) != digest:
             raise Damaged(f"{path} was edited: its content does not fit its name; restore it from version control")
@@ -201,10 +202,15 @@ def save_weights(path: Path, state: Mapping[str, Any]) -> None:
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        with lzma.open(partial, "wb", preset=9) as file:
+            np.savez(file, **arrays)
 
     replaced(path, write)
+
+
+def saved_arrays(path: Path) -> dict[str, np.ndarray]:
+    with lzma.open(path) as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _array_digest(array: np.ndarray) -> str:
