@@ -28,6 +28,7 @@ _COLOURS = {
     **{f"{family}-allenai": "#0072B2" for family in ("bwn", "xnor")},
     **{f"{family}-operator": "#56B4E9" for family in ("bwn", "xnor")},
     "xnor-port": "#CC79A7",
+    **{"K = 1": "#0072B2", "K = 2": "#009E73", "K = 3": "#D55E00"},
     "lsq-w2a2": "#009E73",
     "lsq-w2a32": "#009E73",
     "all-binary": "#0072B2",
