@@ -7,8 +7,8 @@ teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its 
 These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
 METHODS in float32, to compare.
 
-Float and binary networks are tuned alike: a rate for each from one grid, then a weight decay; for CARRY_OVER a second
-decay, "alone", without the other regularisers.
+Float and binary networks are tuned alike: a rate for each from one grid, then a weight decay, then whether images are
+augmented; for CARRY_OVER a second decay, "alone", without the other regularisers.
 """
 
 from dataclasses import replace
@@ -41,13 +41,15 @@ ARMS = ("float", IENET)  # of tuning and of CARRY_OVER
 OTHERS = ("bi-real", "reactnet", "xnor-operator", "lsq-w2a2")  # of METHODS; the rates of two more were tuned
 SHORTCUT_EACH = ("bi-real", "ir-net", "reactnet")  # around each convolution, as their papers have it
 
-# The rate, and the decay at that rate, with the best validation accuracy; tests compare them with the stored tuning.
+# The rate, the augmentation, and the decay at that rate, with the best validation accuracy; tests compare them with the
+# stored tuning.
 TUNED = {
     "float": 3e-3,
     **{"K = 1": 1e-2, "K = 2": 3e-2, "K = 3": 1e-2},
     **{"bi-real": 1e-2, "ir-net": 3e-2, "reactnet": 1e-2, "xnor-operator": 1e-2, "bnn": 1e-2, "lsq-w2a2": 1e-2},
     **{"MobileNetV2, float": 1e-2, "MobileNetV2, K = 1": 1e-2},
 }
+AUGMENTED = {"float": AUGMENT, IENET: AUGMENT, **dict.fromkeys(OTHERS, AUGMENT)}
 DECAY = {"float": 0.4, IENET: 0.1, "float alone": 1.6, f"{IENET} alone": 0.4, **dict.fromkeys(OTHERS, 0.1)}
 
 
@@ -88,6 +90,10 @@ def _decay(arm: str) -> float:
     return DECAY[IENET if arm in BRANCHES_OF else arm]
 
 
+def _augment(arm: str) -> str:
+    return AUGMENTED[IENET if arm in BRANCHES_OF else arm]
+
+
 def _decayed(decay: float) -> dict[str, float]:
     """L2 of all weights. Adam's is decoupled."""
     return {"weight_decay": decay, "latent_weight_decay": decay}
@@ -116,7 +122,7 @@ TUNING = Study(
 
 def _wide(arm: str, name: str, seed: int) -> Run:
     settings = _settings(EPOCHS["resnet18"], TUNED[arm], seed, **_decayed(_decay(arm)))
-    return _run(name, arm, settings, width=WIDTH["resnet18"])
+    return _run(name, arm, settings, width=WIDTH["resnet18"], augment=_augment(arm))
 
 
 def _branches(seed: int) -> list[Run]:
@@ -124,7 +130,7 @@ def _branches(seed: int) -> list[Run]:
     for arm in ("float", *BRANCHES_OF) if seed == 0 else ():
         rate = TUNED["MobileNetV2, float" if arm == "float" else "MobileNetV2, K = 1"]
         settings = _settings(EPOCHS["mobilenet-v2"], rate, seed, **_decayed(_decay(arm)))
-        runs.append(_run(f"MobileNetV2, {arm}", arm, settings, **_MOBILENET))
+        runs.append(_run(f"MobileNetV2, {arm}", arm, settings, augment=_augment(arm), **_MOBILENET))
     return runs
 
 
@@ -164,6 +170,11 @@ def _factors(arm: str, column: str, seed: int, model: str = "resnet18", decay: f
 
 def _beside(arm: str, decay: float) -> Run:
     return _run(f"{arm}, {decay:g}", arm, _settings(SHORT, TUNED[arm], TUNING_SEED, **_decayed(decay)))
+
+
+def _without_augmentation(arm: str) -> Run:
+    run = _beside(arm, DECAY[arm])
+    return replace(run, arm=f"{arm}, none", data_options=run.data_options | {"augment": "none"})
 
 
 def _alone(arm: str, decay: float) -> Run:
@@ -213,17 +224,18 @@ def _lessons(seed: int) -> list[Run]:
     """One teacher for all seeds: the float network of BRANCHES, seed 0."""
     teacher = _wide("float", "float teacher", 0)
     settings = _short(TAUGHT, seed)
+    regular = {"augment": _augment(TAUGHT)}
     lesson = {"distillation": SHARE, "temperature": TEMPERATURE}
     bare = replace(settings, label_smoothing=0.0, **_decayed(0.0))
-    start = _run("float", "float", _short("float", seed))
+    start = _run("float", "float", _short("float", seed), augment=_augment("float"))
     return [
         *([teacher] if seed == 0 else []),
-        _run(TAUGHT, TAUGHT, settings),
-        _run(f"{TAUGHT}, taught", TAUGHT, replace(settings, **lesson), teacher=teacher),
+        _run(TAUGHT, TAUGHT, settings, **regular),
+        _run(f"{TAUGHT}, taught", TAUGHT, replace(settings, **lesson), teacher=teacher, **regular),
         _run(f"{TAUGHT}, no regularisers", TAUGHT, bare, augment="none"),
         _run(f"{TAUGHT}, no regularisers, taught", TAUGHT, replace(bare, **lesson), augment="none", teacher=teacher),
         start,
-        _run(f"{TAUGHT}, from float", TAUGHT, settings, start=start),
+        _run(f"{TAUGHT}, from float", TAUGHT, settings, start=start, **regular),
     ]
 
 
@@ -243,18 +255,27 @@ METHODS_DECAY = Study(
     test=False,
 )
 
+AUGMENTATION = Study(
+    name="cifar-augmentation",
+    question="Is a network better without augmentation than with it? (Validation only, CIFAR-10.)",
+    runs=tuple(_without_augmentation(arm) for arm in (*ARMS, *OTHERS)),
+    test=False,
+)
+
+
+def _at_one_budget(name: str, seed: int, **more: Any) -> Run:
+    arm = COMPARED[name]
+    return _run(name, arm, _short(arm, seed, **more), augment=_augment(arm))
+
+
 METHODS = Study(
     name="cifar-methods",
     question="Where does IE-Net with one branch stand among others at the same budget?",
-    runs=tuple(_run(name, arm, _short(arm, seed)) for seed in SEEDS for name, arm in COMPARED.items()),
+    runs=tuple(_at_one_budget(name, seed) for seed in SEEDS for name in COMPARED),
 )
 
 PRECISION = Study(
     name="cifar-precision",
     question="Does bf16 change accuracy? (Two arms of cifar-methods in float32.)",
-    runs=tuple(
-        _run(name, COMPARED[name], _short(COMPARED[name], seed, precision="32-true"))
-        for seed in SEEDS
-        for name in ("float", "ie-net")
-    ),
+    runs=tuple(_at_one_budget(name, seed, precision="32-true") for seed in SEEDS for name in ("float", "ie-net")),
 )

@@ -100,3 +100,20 @@ def test_networks_on_cifar_have_the_decay_that_their_tuning_prefers_inside_the_g
     assert decays.to_dict() == {arm: cifar.DECAY[arm] for arm in decays.index}
     for arm, decay in decays.items():
         assert decay < max(cifar.ALONE if arm.endswith("alone") else cifar.DECAYS)  # the least is none
+
+
+@pytest.mark.parametrize("arm", [*cifar.ARMS, *cifar.OTHERS])
+def test_networks_on_cifar_are_augmented_as_their_tuning_prefers(arm):
+    """Beside the decay that was tuned with augmentation; without it, the same decay."""
+    study, final = ("cifar-decay", "cifar-branches") if arm in cifar.ARMS else ("cifar-methods-decay", "cifar-methods")
+    found = {}
+    for name, choice, suffix in (
+        (study, cifar.AUGMENT, f"{cifar.DECAY[arm]:g}"),
+        ("cifar-augmentation", "none", "none"),
+    ):
+        table = store_of(name).runs()
+        if not len(table) or f"{arm}, {suffix}" not in set(table["arm"]):
+            assert arm not in set(store_of(final).runs().get("arm", ())), "final runs have begun before their tuning"
+            pytest.skip(f"{name} has not {arm}, {suffix}")
+        found[choice] = table.set_index("arm").loc[f"{arm}, {suffix}", "validation_accuracy"]
+    assert max(found, key=found.get) == cifar.AUGMENTED[arm]
