@@ -1,7 +1,7 @@
 """CIFAR-10: more information in a binary network (IE-Net's branches), and what float training teaches binary training.
 
 Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and trains
-longest. CARRY_OVER gives each regulariser to a float network and to a binary one (and to MobileNetV2 in float), with
+longest. CARRY_OVER gives each regulariser to a float network and to a binary one (MOBILENET to one in float), with
 few samples and many epochs, so that there is something to regularise; TEACHER lets a float network, that of BRANCHES,
 teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its authors' block, beside others in theirs.
 These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
@@ -50,7 +50,10 @@ TUNED = {
     **{"MobileNetV2, float": 1e-2, "MobileNetV2, K = 1": 1e-2},
 }
 AUGMENTED = {"float": AUGMENT, IENET: AUGMENT, **dict.fromkeys(OTHERS, AUGMENT)}
-DECAY = {"float": 0.4, IENET: 0.1, "float alone": 1.6, f"{IENET} alone": 0.4, **dict.fromkeys(OTHERS, 0.1)}
+DECAY = {
+    **{"float": 0.4, IENET: 0.1, **dict.fromkeys(OTHERS, 0.1)},
+    **{"float alone": 1.6, f"{IENET} alone": 0.4, "MobileNetV2, float alone": 0.4},
+}
 
 
 def _run(
@@ -159,13 +162,14 @@ PRUNED = 0.5  # the share of weights that go, of a trained network, which then t
 
 def _factors(arm: str, column: str, seed: int, model: str = "resnet18", decay: float | None = None) -> Run:
     has = NOTHING | COLUMNS[column]
-    name = f"{arm}: {column}" if model == "resnet18" else f"MobileNetV2, {arm}: {column}"
-    rate = TUNED[arm if model == "resnet18" else f"MobileNetV2, {arm}"]
-    more = _decayed(DECAY[f"{arm} alone"] if decay is None else decay) if has["decay"] else {}
-    settings = _settings(FACTOR_EPOCHS, rate, seed, label_smoothing=SMOOTHING if has["smoothing"] else 0.0, **more)
+    network = arm if model == "resnet18" else f"MobileNetV2, {arm}"
+    more = _decayed(DECAY[f"{network} alone"] if decay is None else decay) if has["decay"] else {}
+    settings = _settings(
+        FACTOR_EPOCHS, TUNED[network], seed, label_smoothing=SMOOTHING if has["smoothing"] else 0.0, **more
+    )
     options = {"augment": AUGMENT if has["augment"] else "none", "train_size": FACTOR_SIZE}
     options |= {"dropout": DROPOUT} if has["dropout"] else {}
-    return _run(name, arm, settings, **options, **(_MOBILENET if model == "mobilenet-v2" else {}))
+    return _run(f"{network}: {column}", arm, settings, **options, **(_MOBILENET if model == "mobilenet-v2" else {}))
 
 
 def _beside(arm: str, decay: float) -> Run:
@@ -177,8 +181,9 @@ def _without_augmentation(arm: str) -> Run:
     return replace(run, arm=f"{arm}, none", data_options=run.data_options | {"augment": "none"})
 
 
-def _alone(arm: str, decay: float) -> Run:
-    return replace(_factors(arm, "L2", TUNING_SEED, decay=decay), arm=f"{arm} alone, {decay:g}")
+def _alone(arm: str, decay: float, model: str = "resnet18") -> Run:
+    run = _factors(arm, "L2", TUNING_SEED, model, decay)
+    return replace(run, arm=f"{run.arm.removesuffix(': L2')} alone, {decay:g}")
 
 
 DECAY_TUNING = Study(
@@ -210,10 +215,20 @@ def _carry_over(seed: int) -> list[Run]:
 CARRY_OVER = Study(
     name="cifar-carry-over",
     question="Does what helps a float network help a binary one?",
-    runs=(
-        *(run for seed in COLUMN_SEEDS for run in _carry_over(seed)),
-        *(_factors("float", column, 0, "mobilenet-v2") for column in COLUMNS),
-    ),
+    runs=(*(run for seed in COLUMN_SEEDS for run in _carry_over(seed)),),
+)
+
+MOBILENET_DECAY = Study(
+    name="cifar-mobilenet-decay",
+    question="Which decay for MobileNetV2, without other regularisers? (Validation only, CIFAR-10.)",
+    runs=tuple(_alone("float", decay, "mobilenet-v2") for decay in DECAYS),
+    test=False,
+)
+
+MOBILENET = Study(
+    name="cifar-mobilenet",
+    question="What helps MobileNetV2, in float?",
+    runs=tuple(_factors("float", column, 0, "mobilenet-v2") for column in COLUMNS),
 )
 
 TAUGHT = "K = 3"

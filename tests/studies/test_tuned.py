@@ -93,7 +93,12 @@ def test_networks_on_cifar_have_the_rate_that_their_tuning_prefers_inside_the_gr
 
 
 @pytest.mark.parametrize(
-    ("study", "final"), [("cifar-decay", "cifar-carry-over"), ("cifar-methods-decay", "cifar-methods")]
+    ("study", "final"),
+    [
+        ("cifar-decay", "cifar-carry-over"),
+        ("cifar-mobilenet-decay", "cifar-mobilenet"),
+        ("cifar-methods-decay", "cifar-methods"),
+    ],
 )
 def test_networks_on_cifar_have_the_decay_that_their_tuning_prefers_inside_the_grids(study, final):
     decays = tuned(study, final, without_rate)["weight_decay"]
