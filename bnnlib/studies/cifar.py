@@ -7,8 +7,8 @@ teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its 
 These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
 METHODS in float32, to compare.
 
-Float and binary networks are tuned alike: a rate for each from one grid, then a weight decay, then whether images are
-augmented; for CARRY_OVER a second decay, "alone", without the other regularisers.
+Float and binary networks are tuned alike: a rate for each from one grid, then a weight decay, then whether there is
+augmentation; for CARRY_OVER a second decay, "alone", without the other regularisers.
 """
 
 from dataclasses import replace
