@@ -49,7 +49,7 @@ TUNED = {
     **{"bi-real": 1e-2, "ir-net": 3e-2, "reactnet": 1e-2, "xnor-operator": 1e-2, "bnn": 1e-2, "lsq-w2a2": 1e-2},
     **{"MobileNetV2, float": 1e-2, "MobileNetV2, K = 1": 1e-2},
 }
-AUGMENTED = {"float": AUGMENT, IENET: AUGMENT, **dict.fromkeys(OTHERS, AUGMENT)}
+AUGMENTED = {"float": AUGMENT, IENET: "none", **dict.fromkeys(OTHERS, AUGMENT)}
 DECAY = {
     **{"float": 0.4, IENET: 0.1, **dict.fromkeys(OTHERS, 0.1)},
     **{"float alone": 1.6, f"{IENET} alone": 0.4, "MobileNetV2, float alone": 0.4},
