@@ -138,7 +138,7 @@ class ResultsStore:
         """The arrays kept of one run.
 
         Raises:
-            Damaged: the samples that it was judged on are not there, or are not what they were.
+            Damaged: its file is not whole, or the samples that it was judged on are not there, or not what they were.
         """
         kept = saved_arrays(self.outputs_file(run_id))
         return {
@@ -153,7 +153,7 @@ class ResultsStore:
         path = self._samples_file(digest)
         try:
             array = saved_arrays(path)["samples"]
-        except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, Damaged) as error:
             raise Damaged(f"run {run_id} was judged on samples that {path} does not give: {error}") from error
         if _array_digest(array) != digest:
             raise Damaged(f"{path} was edited: its content does not fit its name; restore it from version control")
@@ -209,8 +209,11 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def saved_arrays(path: Path) -> dict[str, np.ndarray]:
-    with lzma.open(path) as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with lzma.open(path) as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
+        raise Damaged(f"{path} is not whole ({error}): restore it from version control") from error
 
 
 def _array_digest(array: np.ndarray) -> str:

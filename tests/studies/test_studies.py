@@ -1,4 +1,5 @@
 import json
+import lzma
 import multiprocessing
 import os
 import re
@@ -583,6 +584,26 @@ def test_runs_judged_on_the_same_samples_keep_them_once_and_trust_no_others(stor
     other.unlink()
     with pytest.raises(Damaged, match=rf"{runs[0].id} was judged on samples that .*{other.name} does not give"):
         store.outputs(runs[0].id)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"no archive",
+        lambda content: lzma.compress(b"no arrays"),
+        lambda content: content[:400] + bytes(50) + content[450:],
+    ],
+    ids=["cut", "empty", "other", "arrays", "bits"],
+)
+def test_damaged_outputs_are_refused_by_name(store, tmp_path, damage):
+    run = tiny_run()
+    run_one(tiny_study(run), run, store, tmp_path)
+    path = store.outputs_file(run.id)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Damaged, match=rf"{path.name} is not whole .*: restore it from version control"):
+        store.outputs(run.id)
 
 
 def test_a_damaged_result_is_noticed_before_anything_runs(store, tmp_path):
