@@ -215,7 +215,7 @@ def _carry_over(seed: int) -> list[Run]:
 CARRY_OVER = Study(
     name="cifar-carry-over",
     question="Does what helps a float network help a binary one?",
-    runs=(*(run for seed in COLUMN_SEEDS for run in _carry_over(seed)),),
+    runs=tuple(run for seed in COLUMN_SEEDS for run in _carry_over(seed)),
 )
 
 MOBILENET_DECAY = Study(
