@@ -107,13 +107,17 @@ def test_networks_on_cifar_have_the_decay_that_their_tuning_prefers_inside_the_g
         assert decay < max(cifar.ALONE if arm.endswith("alone") else cifar.DECAYS)  # the least is none
 
 
-@pytest.mark.parametrize("arm", [*cifar.ARMS, *cifar.OTHERS])
+@pytest.mark.parametrize("arm", [*cifar.ARMS, *cifar.OTHERS, *cifar.MOBILENETS])
 def test_networks_on_cifar_are_augmented_as_their_tuning_prefers(arm):
-    """Beside the decay that was tuned with augmentation; without it, the same decay."""
-    study, final = ("cifar-decay", "cifar-branches") if arm in cifar.ARMS else ("cifar-methods-decay", "cifar-methods")
+    """Beside the decay (or rate, of MobileNetV2) that was tuned with augmentation; without it, the same."""
+    study, final, of = ("cifar-methods-decay", "cifar-methods", cifar.DECAY)
+    if arm in cifar.ARMS:
+        study, final = "cifar-decay", "cifar-branches"
+    elif arm in cifar.MOBILENETS:
+        study, final, of = "cifar-tuning", "cifar-branches", cifar.TUNED
     found = {}
     for name, choice, suffix in (
-        (study, cifar.AUGMENT, f"{cifar.DECAY[arm]:g}"),
+        (study, cifar.AUGMENT, f"{of[arm]:g}"),
         ("cifar-augmentation", "none", "none"),
     ):
         table = store_of(name).runs()
