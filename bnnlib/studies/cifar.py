@@ -52,7 +52,7 @@ TUNED = {
 }
 AUGMENTED = {
     **{"float": AUGMENT, IENET: "none", **dict.fromkeys(OTHERS, AUGMENT)},
-    **dict.fromkeys(MOBILENETS, AUGMENT),
+    **dict.fromkeys(MOBILENETS, "none"),
 }
 DECAY = {
     **{"float": 0.4, IENET: 0.1, **dict.fromkeys(OTHERS, 0.1)},
