@@ -51,11 +51,11 @@ TUNED = {
     **dict.fromkeys(MOBILENETS, 1e-2),
 }
 AUGMENTED = {
-    **{"float": AUGMENT, IENET: "none", **dict.fromkeys(OTHERS, AUGMENT)},
+    **{"float": AUGMENT, IENET: "none", **dict.fromkeys(OTHERS, "none")},
     **dict.fromkeys(MOBILENETS, "none"),
 }
 DECAY = {
-    **{"float": 0.4, IENET: 0.1, **dict.fromkeys(OTHERS, 0.1)},
+    **{"float": 0.4, IENET: 0.1, **dict.fromkeys(OTHERS, 0.1), "xnor-operator": 0.0},
     **{"float alone": 1.6, f"{IENET} alone": 0.4, "MobileNetV2, float alone": 0.4},
 }
 
