@@ -3,9 +3,9 @@
 Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; its ResNet-18 is the widest and trains
 longest. CARRY_OVER gives each regulariser to a float network and to a binary one (MOBILENET to one in float), with
 few samples and many epochs, so that there is something to regularise; TEACHER lets a float network, that of BRANCHES,
-teach K = 3 or give it its weights; METHODS puts IE-Net with one branch, in its authors' block, beside others in theirs.
-These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is float32); PRECISION trains two arms of
-METHODS in float32, to compare.
+teach K = 3, or one give it its weights, beside training K = 3 for as long; METHODS puts IE-Net with one branch, in its
+authors' block, beside others in theirs. These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is
+float32); PRECISION trains two arms of METHODS in float32, to compare.
 
 Float and binary networks are tuned alike: a rate for each from one grid, then a weight decay, then whether there is
 augmentation; for CARRY_OVER a second decay, "alone", without the other regularisers. MobileNetV2, the slowest, has no
@@ -238,21 +238,27 @@ SHARE, TEMPERATURE = 0.5, 4.0  # of the loss that compares with the teacher; by 
 
 
 def _lessons(seed: int) -> list[Run]:
-    """One teacher for all seeds: the float network of BRANCHES, seed 0."""
+    """One teacher for all seeds: the float network of BRANCHES, seed 0.
+
+    What begins with float's weights is trained for as long as float was before it; beside it stands what begins with
+    its own.
+    """
     teacher = _wide("float", "float teacher", 0)
     settings = _short(TAUGHT, seed)
     regular = {"augment": _augment(TAUGHT)}
     lesson = {"distillation": SHARE, "temperature": TEMPERATURE}
     bare = replace(settings, label_smoothing=0.0, **_decayed(0.0))
+    alone = _run(TAUGHT, TAUGHT, settings, **regular)
     start = _run("float", "float", _short("float", seed), augment=_augment("float"))
     return [
         *([teacher] if seed == 0 else []),
-        _run(TAUGHT, TAUGHT, settings, **regular),
+        alone,
         _run(f"{TAUGHT}, taught", TAUGHT, replace(settings, **lesson), teacher=teacher, **regular),
         _run(f"{TAUGHT}, no regularisers", TAUGHT, bare, augment="none"),
         _run(f"{TAUGHT}, no regularisers, taught", TAUGHT, replace(bare, **lesson), augment="none", teacher=teacher),
         start,
         _run(f"{TAUGHT}, from float", TAUGHT, settings, start=start, **regular),
+        _run(f"{TAUGHT}, trained on", TAUGHT, settings, start=alone, **regular),
     ]
 
 
