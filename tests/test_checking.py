@@ -7,7 +7,7 @@ import torch
 
 import bnnlib
 from bnnlib import check
-from bnnlib.quantizers import Quantizer, Sign, SteSign, binary_sign
+from bnnlib.quantizers import LSQ, DoReFaActivation, Quantizer, Sign, SteSign, binary_sign
 
 METHODS = [n for n in bnnlib.methods if n != "float"]
 
@@ -25,6 +25,17 @@ def test_every_weight_quantizer_of_the_catalogue_passes(name):
         assert wrong == []
     else:
         assert outcome, str(outcome)
+
+
+@pytest.mark.parametrize("quantizer", [DoReFaActivation(1), DoReFaActivation(2), LSQ(2, unsigned=True)], ids=str)
+def test_a_quantizer_of_unsigned_codes_is_tried_on_activations(quantizer):
+    outcome = check("quantizer", quantizer)
+    assert outcome, str(outcome)
+
+
+class Backwards(DoReFaActivation):
+    def gradient(self, x, upstream):
+        return -super().gradient(x, upstream)
 
 
 class NoGradient(Quantizer):
@@ -107,6 +118,7 @@ class Wrong:
         (InPlace, "changed x in place"),
         (Undefined, "the gradient is inf at x = 0"),
         (Wrong, "must derive from bnnlib.quantizers.Quantizer"),
+        (Backwards, "a small layer did not learn"),
     ],
 )
 def test_what_is_wrong_is_said_in_words(broken, said):

@@ -23,8 +23,8 @@ def check(kind: str, subject: Any) -> Checked:
             ``"brown-forsythe"``, ``"centring"``, ``"dot-product"``, ``"half-width"``, ``"mel"``, ``"packer"``,
             ``"paired-ratio"``, ``"pareto"``, ``"passing"``, ``"pool-bits"``, ``"power"``, ``"pruned-bits"``,
             ``"sign-product"``, ``"taught-loss"``, ``"threshold"``, ``"verdict"``, ``"whole-speedup"``.
-        subject: a quantizer or its class (made without arguments), what ``fit`` returned, or the function that an
-            exercise asks for.
+        subject: a quantizer or its class (made without arguments; one of unsigned codes is tried on activations,
+            others on weights), what ``fit`` returned, or the function that an exercise asks for.
 
     Returns:
         A :class:`Checked`: prints as a list, is true if all is well, ``problems`` holds what is wrong.

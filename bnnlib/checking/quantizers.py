@@ -73,7 +73,7 @@ def _output_is_codes_times_scale(q: Quantizer) -> str:
 
 
 def _zero_is_a_value(q: Quantizer) -> str:
-    if q.bits != 1:
+    if q.bits != 1 or q.unsigned:  # unsigned, one bit holds 0 and 1
         return ""
     try:
         codes, _ = q.eval().codes(_weights())
@@ -160,8 +160,11 @@ def _learns(q: Quantizer) -> str:
     x = torch.randn(256, 16)
     target = torch.where(torch.randn(1, 16) >= 0, 1.0, -1.0)
     labels = (x @ target.T > 0).float()
-    binary = BinLinear(16, 4, bias=False, weight_quantizer=copy.deepcopy(q))
-    net = nn.Sequential(binary, nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+    if q.unsigned:  # of activations: it stands behind a layer, which learns by its gradient
+        first = (nn.Linear(16, 16), nn.BatchNorm1d(16), BinLinear(16, 4, bias=False, input_quantizer=copy.deepcopy(q)))
+    else:
+        first = (BinLinear(16, 4, bias=False, weight_quantizer=copy.deepcopy(q)),)
+    net = nn.Sequential(*first, nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
     optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
     losses = []
     for _ in range(150):
