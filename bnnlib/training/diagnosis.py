@@ -210,7 +210,7 @@ FAULTS = (
         "weight decay on latent weights",
         "latent weights shrink, and signs go on flipping to the end",
         "decay pulls a latent weight to zero, where a small step turns its sign; its size means nothing to the network",
-        "no weight decay for latent weights",
+        "less weight decay for latent weights, or none: a tuned one can help, as signs settle once the rate falls",
         _shrinking,
     ),
     Fault(
