@@ -23,6 +23,17 @@ environment variable ``BNNLIB_ISA`` names. :func:`info` tells which. All calls r
 This floor knows NumPy only; ``bnnlib.torch_ops`` has the same as operators of PyTorch.
 """
 
+import sys
+from importlib import import_module
+
+try:
+    import_module("bnnlib.kernels._kernels")
+except ImportError as error:  # a source folder in which nothing was built, or built for another Python
+    raise ImportError(
+        f"bnnlib's compiled kernels can't be loaded by this Python ({sys.executable}): {error}. In a source folder "
+        "`make setup` builds them for .venv/bin/python; else install bnnlib with pip"
+    ) from error
+
 from bnnlib.kernels import reference
 from bnnlib.kernels.checks import MAX_COLUMNS, words_per_row
 from bnnlib.kernels.convolution import Filters, conv1d, conv1d_threshold, conv2d, conv2d_threshold, prepack_filters

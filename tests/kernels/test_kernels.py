@@ -148,6 +148,16 @@ def test_prepacked_weights_and_an_output_of_ones_own():
         kernels.matmul(a, panels, 130, out=np.empty((5, 40)))
 
 
+def test_kernels_that_were_not_built_say_so():
+    code = "import sys; sys.modules['bnnlib.kernels._kernels'] = None; import bnnlib.kernels"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode
+    assert done.stderr.splitlines()[-1].startswith(
+        "ImportError: bnnlib's compiled kernels can't be loaded by this Python"
+    )
+    assert "`make setup` builds them" in done.stderr
+
+
 def test_the_environment_forces_an_instruction_set_and_an_unknown_one_is_named():
     code = "from bnnlib import kernels; print(kernels.info()['isa'])"
     forced = subprocess.run([sys.executable, "-c", code], env={**os.environ, "BNNLIB_ISA": "portable"},
