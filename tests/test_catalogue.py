@@ -136,6 +136,11 @@ def test_varied_changes_what_it_says_and_nothing_else():
     assert method.varied(update_scaling=False).update_scale is None
     assert method.varied(probability="logistic").weight_quantizer(1).probability == "logistic"
     assert method.varied(clip=False).update_scale is method.update_scale
+    for changes in ({"pruned": 0.5, "t_max": 1}, {"t_max": 1, "pruned": 0.5}):
+        varied = bnnlib.methods["ie-net"].varied(**changes)
+        assert "t_max=1" in repr(varied.weight_quantizer(3))
+        assert "Pruned" in repr(varied.weight_quantizer(3))
+        assert "t_max=1" in repr(varied.input_quantizer(3))
     assert not any(
         isinstance(m, torch.nn.BatchNorm2d) for m in models.CompactCNN(method.varied(batch_norm=False)).modules()
     )
@@ -157,6 +162,8 @@ def test_varied_refuses_what_a_method_does_not_have():
         bnnlib.methods["float"].varied(colour="red")
     with pytest.raises(ValueError, match="float has no clip to vary"):
         bnnlib.methods["float"].varied(clip=False)
+    with pytest.raises(ValueError, match="ir-net has no t_max to vary"):
+        bnnlib.methods["ir-net"].varied(t_max=1)
 
 
 def test_unknown_models_and_bad_options_are_named():

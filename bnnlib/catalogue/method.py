@@ -8,7 +8,15 @@ from typing import Any
 from bnnlib.catalogue.hooks import Hooks, centre_weights, clip_latent, set_progress
 from bnnlib.layers import BRANCHED, OPERATOR, PLAIN, LayerFamily
 from bnnlib.losses import LABEL_LOSSES, LOSSES
-from bnnlib.quantizers import LSQ, Identity, Pruned, Quantizer, StochasticBinaryConnect
+from bnnlib.quantizers import (
+    LSQ,
+    Identity,
+    IEEActivation,
+    IEEWeight,
+    Pruned,
+    Quantizer,
+    StochasticBinaryConnect,
+)
 
 Make = Callable[[int], Quantizer]
 FIRST_LAST = ("real", "int8")  # what a first or last layer that a method keeps real becomes
@@ -182,6 +190,7 @@ class Method:
             loss: another loss by name.
             block: another order of layers, by the names of their parts.
             branches, mixing: of IE-Net's layers, see :class:`bnnlib.layers.BranchedConv2d`.
+            t_max: where the narrowing of IE-Net's estimator ends, see :class:`bnnlib.quantizers.IEEWeight`.
             weights: `"real"` leaves weights real and activations as they are: the first of two steps of training.
             pruned: the share of the weights of each layer, smallest in absolute value, that are 0 from the start (of
                 the float network without its first and last layer): see :class:`bnnlib.quantizers.Pruned`. Not of
@@ -191,11 +200,12 @@ class Method:
             ValueError: a change is unknown, or this method has nothing that it could change.
         """
         known = {"block", "clip", "update_scaling", "batch_norm", "probability", "loss", "weights"}
-        known |= {"branches", "mixing", "pruned"}
+        known |= {"branches", "mixing", "pruned", "t_max"}
         if unknown := set(changes) - known:
             raise ValueError(f"cannot vary {', '.join(sorted(unknown))}; known changes: {', '.join(sorted(known))}")
         made: dict[str, Any] = {}
-        for key, value in changes.items():
+        pruned_last = sorted(changes.items(), key=lambda change: change[0] == "pruned")  # it wraps the others
+        for key, value in pruned_last:
             if key == "clip" and clip_latent in self.after_step:
                 made["after_step"] = self.after_step if value else self.after_step.without(clip_latent)
             elif key == "update_scaling" and self.update_scale is not None:
@@ -219,6 +229,9 @@ class Method:
             elif key in ("branches", "mixing") and self.layers is BRANCHED:
                 options = dict(made.get("layer_options", self.layer_options))
                 made["layer_options"] = tuple(sorted((options | {key: value}).items()))
+            elif key == "t_max" and self.layers is BRANCHED and not self.literal:
+                made |= {"weight_quantizer": sized(IEEWeight, t_max=value)}
+                made |= {"input_quantizer": each(IEEActivation, t_max=value)}
             elif key in ("batch_norm", "loss"):
                 made[key] = value
             elif key == "block":

@@ -14,6 +14,7 @@ from bnnlib.quantizers.base import Quantizer, Sign, binary_sign, checked_zero, f
 from bnnlib.quantizers.standardisation import standardised, through_standardisation
 
 EPS = 1e-5
+T_MAX = 10.0  # where the authors' schedule ends
 
 
 def iee_value(x: Tensor, t: float, k: float) -> Tensor:
@@ -28,14 +29,24 @@ def iee_derivative(x: Tensor, t: float, k: float) -> Tensor:
 
 
 class _Iee:
-    """The schedule: ``t = 10**(-2 + 3 * p)`` with p the progress of training."""
+    """The schedule: ``t = 10**(-2 + 3 * p)`` with p the progress of training, but at most ``t_max``."""
 
     t: float
+    t_max: float
+
+    def _scheduled(self, t_max: float) -> None:
+        if not 0.01 <= t_max <= T_MAX:
+            raise ValueError(f"t_max must lie in [0.01, {T_MAX:g}], the schedule's own ends, received {t_max}")
+        self.t_max = t_max
+        self.at_progress(0.0)
 
     def at_progress(self, progress: float) -> None:
         if not 0 <= progress <= 1:
             raise ValueError(f"progress must lie in [0, 1], received {progress}")
-        self.t = 10 ** (-2 + 3 * progress)
+        self.t = min(10 ** (-2 + 3 * progress), self.t_max)
+
+    def _schedule_repr(self) -> str:
+        return f"t_max={self.t_max:g}" if self.t_max != T_MAX else ""
 
 
 class IEEActivation(_Iee, Sign):
@@ -49,14 +60,18 @@ class IEEActivation(_Iee, Sign):
     :math:`\left(u - \frac{x - \bar x}{D}\,\frac{\sum u\,a_0}{m-1}\right)/D`. In eval, as in the authors' code, nothing
     is standardised: the upstream gradient times the slope at x itself.
 
-    Parameters: ``zero``. t follows training (:meth:`at_progress`), from 1 to 10, and is no part of the state dict.
+    Parameters: ``zero``; ``t_max``, the largest t. t follows training (:meth:`at_progress`), from 1 to 10, and is no
+    part of the state dict.
 
-    Source: ``IEConv2d`` of Alexrich961210/IE-Net.
+    Source: ``IEConv2d`` of Alexrich961210/IE-Net; a smaller ``t_max`` is ours.
     """
 
-    def __init__(self, *, zero: float = 1.0):
+    def __init__(self, *, zero: float = 1.0, t_max: float = T_MAX):
         super().__init__(zero=zero)
-        self.at_progress(0.0)
+        self._scheduled(t_max)
+
+    def extra_repr(self) -> str:
+        return ", ".join(filter(None, (super().extra_repr(), self._schedule_repr())))
 
     def derivative(self, x: Tensor) -> Tensor:
         return iee_derivative(x, max(self.t, 1.0), 1.0)
@@ -94,18 +109,18 @@ class IEEWeight(_Iee, Quantizer):
 
     Parameters: ``alpha``, shape (O,), learned, initialised with the mean absolute weight of each filter when a layer
     takes the quantizer (and again when its weights are replaced; the authors' code computes it once and doesn't
-    refresh it); ``zero``. A learned alpha may become negative.
+    refresh it); ``zero``; ``t_max``, the largest t. A learned alpha may become negative.
 
-    Source: ``IEConv2d`` of Alexrich961210/IE-Net. A filter of a single weight is refused.
+    Source: ``IEConv2d`` of Alexrich961210/IE-Net; a smaller ``t_max`` is ours. A filter of a single weight is refused.
     """
 
     bits = 1
 
-    def __init__(self, filters: int, *, zero: float = 1.0):
+    def __init__(self, filters: int, *, zero: float = 1.0, t_max: float = T_MAX):
         super().__init__()
         self.zero = checked_zero(zero)
         self.alpha = nn.Parameter(torch.ones(filters))
-        self.at_progress(0.0)
+        self._scheduled(t_max)
 
     @property
     def k(self) -> float:
@@ -132,7 +147,8 @@ class IEEWeight(_Iee, Quantizer):
         return _SignByRule.apply(x, self) * per_filter(self.alpha, x)
 
     def extra_repr(self) -> str:
-        return f"{len(self.alpha)}" + (", zero=0" if self.zero == 0 else "")
+        zero = "zero=0" if self.zero == 0 else ""
+        return ", ".join(filter(None, (f"{len(self.alpha)}", zero, self._schedule_repr())))
 
 
 class _SignByRule(torch.autograd.Function):

@@ -40,6 +40,7 @@ BRANCHES_OF = {"K = 1": 1, "K = 2": 2, "K = 3": 3}
 IENET = "K = 1"
 ARMS = ("float", IENET)  # of tuning and of CARRY_OVER
 OTHERS = ("bi-real", "reactnet", "xnor-operator", "lsq-w2a2")  # of METHODS; the rates of two more were tuned
+HELD = "MobileNetV2, K = 1, estimator held"
 MOBILENETS = ("MobileNetV2, float", "MobileNetV2, K = 1")  # without decay, but for MOBILENET's L2
 SHORTCUT_EACH = ("bi-real", "ir-net", "reactnet")  # around each convolution, as their papers have it
 
@@ -130,12 +131,18 @@ def _wide(arm: str, name: str, seed: int) -> Run:
     return _run(name, arm, settings, width=WIDTH["resnet18"], augment=_augment(arm))
 
 
+def _mobilenet(name: str, arm: str, seed: int, **more: Any) -> Run:
+    tuned = MOBILENETS[0] if arm == "float" else MOBILENETS[1]
+    settings = _settings(EPOCHS["mobilenet-v2"], TUNED[tuned], seed)
+    return _run(name, arm, settings, augment=AUGMENTED[tuned], **_MOBILENET, **more)
+
+
 def _branches(seed: int) -> list[Run]:
     runs = [_wide(arm, arm, seed) for arm in ("float", *BRANCHES_OF)]
-    for arm in ("float", *BRANCHES_OF) if seed == 0 else ():
-        tuned = MOBILENETS[0] if arm == "float" else MOBILENETS[1]
-        settings = _settings(EPOCHS["mobilenet-v2"], TUNED[tuned], seed)
-        runs.append(_run(f"MobileNetV2, {arm}", arm, settings, augment=AUGMENTED[tuned], **_MOBILENET))
+    if seed == 0:
+        runs += [_mobilenet(f"MobileNetV2, {arm}", arm, seed) for arm in ("float", *BRANCHES_OF)]
+        # added when the others were known, to see what their last epoch does
+        runs.append(_mobilenet(HELD, IENET, seed, method_options={"t_max": 1.0}))
     return runs
 
 

@@ -138,6 +138,14 @@ def test_schedules_by_hand():
     assert (weights.t, weights.k) == (pytest.approx(0.01), pytest.approx(100))
     weights.at_progress(1.0)
     assert weights.t == pytest.approx(10)
+    held = IEEWeight(1, t_max=1.0)
+    held.at_progress(0.5)
+    assert held.t == pytest.approx(10**-0.5)
+    held.at_progress(1.0)
+    assert (held.t, held.k) == (1, 1)
+    for bad in (0.001, 20):
+        with pytest.raises(ValueError, match=r"t_max must lie in \[0.01, 10\]"):
+            IEEWeight(1, t_max=bad)
     for bad in (-0.1, 1.1):
         with pytest.raises(ValueError, match=r"progress must lie in \[0, 1\]"):
             q.at_progress(bad)

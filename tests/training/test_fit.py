@@ -333,6 +333,17 @@ def test_schedules(settings, expected, tiny):
     assert seen.rates == pytest.approx([0.01 * factor for factor in expected], abs=1e-9)
 
 
+def test_an_estimator_held_trains_alike_until_it_would_narrow(tiny):
+    """IE-Net's t is 10**(-2 + 3 e / 6) in epoch e of six, so 1 in the fifth and above it in the sixth alone."""
+    settings = Settings(epochs=6, batch_size=10, seed=3)
+    losses = []
+    for method in (bnnlib.methods["ie-net"], bnnlib.methods["ie-net"].varied(t_max=1.0)):
+        result = fit_from_seed(models.CompactCNN, method, tiny, settings)
+        losses.append(result.history.frame()["train_loss"].tolist())
+    assert losses[0][:5] == losses[1][:5]
+    assert losses[0][5] != losses[1][5]
+
+
 def test_weight_decay_reaches_the_weights_it_names(tiny):
     settings = Settings(epochs=1, batch_size=200, learning_rate=0.5, optimizer="sgd", momentum=0.0, schedule="constant")
     changes = {}
