@@ -63,6 +63,8 @@ def _ours(results: Path, study: str, arm: str, value: str) -> str:
         numbers = 100 - runs["test_accuracy"].to_numpy(float)
     else:
         numbers = runs[value].to_numpy(float)
+    if len(numbers) == 1:
+        return f"{numbers[0]:.2f} (one training)"
     if len(numbers) < MIN_FOR_INTERVAL:
         return f"{numbers.mean():.2f} ({len(numbers)} seeds: {numbers.min():.2f} to {numbers.max():.2f})"
     return f"{numbers.mean():.2f} ± {half_width(numbers):.2f} ({len(numbers)} seeds)"

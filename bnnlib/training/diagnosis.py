@@ -189,7 +189,7 @@ FAULTS = (
         "no batch norm",
         "inputs far outside the window in which the estimator passes a gradient",
         "sums of many signs are large; where the estimator's slope is zero nothing below learns",
-        "put a batch norm after every binary layer",
+        "put a batch norm after every binary layer, or divide its sums by the root of their number of terms",
         _out_of_reach,
     ),
     Fault(

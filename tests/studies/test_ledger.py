@@ -48,6 +48,11 @@ def test_three_seeds_show_their_range(tmp_path):
     assert ledger(write(tmp_path, ROW)).loc["a", "ours"] == "92.00 (3 seeds: 90.00 to 95.00)"
 
 
+def test_one_seed_is_one_training(tmp_path):
+    store_runs(tmp_path, [90])
+    assert ledger(write(tmp_path, ROW)).loc["a", "ours"] == "90.00 (one training)"
+
+
 def test_errors_and_classes_are_computed_from_the_stored_predictions(tmp_path):
     store_runs(tmp_path, [90])
     error = (*ROW[:7], "test_error", "x")
