@@ -247,10 +247,13 @@ SHARE, TEMPERATURE = 0.5, 4.0  # of the loss that compares with the teacher; by 
 def _lessons(seed: int) -> list[Run]:
     """One teacher for all seeds: the float network of BRANCHES, seed 0.
 
-    What begins with float's weights is trained for as long as float was before it; beside it stands what begins with
-    its own.
+    It learned from smoothed labels, which may cost its pupils something; when it had given them nothing sure, one that
+    did not was added, as had been announced. What begins with float's weights is trained for as long as float was
+    before it; beside it stands what begins with its own.
     """
     teacher = _wide("float", "float teacher", 0)
+    sharper = replace(teacher.settings, label_smoothing=0.0)
+    unsmoothed = replace(teacher, arm=f"{teacher.arm}, unsmoothed", settings=sharper)
     settings = _short(TAUGHT, seed)
     regular = {"augment": _augment(TAUGHT)}
     lesson = {"distillation": SHARE, "temperature": TEMPERATURE}
@@ -258,9 +261,10 @@ def _lessons(seed: int) -> list[Run]:
     alone = _run(TAUGHT, TAUGHT, settings, **regular)
     start = _run("float", "float", _short("float", seed), augment=_augment("float"))
     return [
-        *([teacher] if seed == 0 else []),
+        *([teacher, unsmoothed] if seed == 0 else []),
         alone,
         _run(f"{TAUGHT}, taught", TAUGHT, replace(settings, **lesson), teacher=teacher, **regular),
+        _run(f"{TAUGHT}, teacher unsmoothed", TAUGHT, replace(settings, **lesson), teacher=unsmoothed, **regular),
         _run(f"{TAUGHT}, no regularisers", TAUGHT, bare, augment="none"),
         _run(f"{TAUGHT}, no regularisers, taught", TAUGHT, replace(bare, **lesson), augment="none", teacher=teacher),
         start,
