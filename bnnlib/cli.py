@@ -310,6 +310,43 @@ def bench_steps(
     _store(table.assign(load=load, **provenance()), name, results)
 
 
+@bench_app.command("arms")
+def bench_arms(
+    name: StudyName,
+    precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
+    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    results: Results = None,
+) -> None:
+    """Times a training step of each arm of a study, its network and method as they are, against that of the first arm.
+
+    The table is stored as `bench/arms-STUDY.csv` in the folder of the results. Run it when nothing else runs.
+
+    Example: `bnnlib bench arms cifar-methods --threads 1`
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as in bench_steps
+    import torch
+
+    from bnnlib import bench, models, studies
+    from bnnlib.provenance import load_average, provenance
+
+    study, module = studies.find(name)
+    load = load_average()
+    torch.set_num_threads(threads)
+    first: dict[str, studies.Run] = {}  # of each arm
+    for run in study.runs:
+        first.setdefault(run.arm, run)
+    networks = {arm: (run.build_model(), run.build_method()) for arm, run in first.items()}
+    shape = models.MODELS[study.runs[0].model].input_shape
+    table = bench.measure_training(networks, shape, batch_size=batch_size, rounds=rounds, precision=precision)
+    for row in table.itertuples():
+        console.print(f"{row.Index:<28} {row.ms:8.2f} ms  {row.ratio:5.2f} x {table.index[0]}", highlight=False)
+    stored_as = f"arms-{study.name}{'' if precision == 'float32' else f'-{precision}'}"
+    results = results or studies.own_results(module)
+    _store(table.reset_index(names="arm").assign(load=load, **provenance()), stored_as, results)
+
+
 @bench_app.command("matmul")
 def bench_matmul(
     size: Annotated[

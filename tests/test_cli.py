@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bnnlib import studies
+from bnnlib import bench, studies
 from bnnlib.cli import _Console, app, main
 from bnnlib.data import samples
 from bnnlib.studies import Run
@@ -208,6 +208,22 @@ def test_bench_steps_stores_its_table_with_provenance(tmp_path):
     text = (tmp_path / "bench" / "steps-mlp.csv").read_text()
     assert "binaryconnect-stochastic" in text
     assert "processor" in text
+
+
+def test_bench_arms_times_the_networks_of_a_study_as_they_are(tmp_path, monkeypatch):
+    runs = [
+        Run(f"{width} units", "float", "mlp", "FashionMNIST", Settings(seed=seed), model_options={"width": width})
+        for seed in range(2)
+        for width in (16, 512)
+    ]
+    monkeypatch.setitem(studies.STUDIES, "toy", studies.Study("toy", "Which is slower?", tuple(runs)))
+    options = ["--batch-size", "32", "--rounds", "3", "--results", str(tmp_path)]
+    done = CliRunner().invoke(app, ["bench", "arms", "toy", *options])
+    assert done.exit_code == 0, done.output
+    (table,) = bench.stored(tmp_path / "bench" / "arms-toy.csv").values()
+    assert table["arm"].tolist() == ["16 units", "512 units"]
+    assert table["ratio"].iloc[0] == 1
+    assert table["peak_ratio"].iloc[1] > 2
 
 
 def test_names_with_brackets_do_not_break_messages(tmp_path):

@@ -1,7 +1,7 @@
-"""The cost of a training step and of an inference for each method, side by side with the float twin."""
+"""The cost of a training step and of an inference for each method, or arm of a study, side by side with float."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -11,7 +11,7 @@ from bnnlib.bench.timing import side_by_side
 from bnnlib.catalogue import Method
 from bnnlib.training import Objective, Settings, make_optimizer, seeded
 
-__all__ = ["measure_steps", "peak_bytes", "training_step"]
+__all__ = ["measure_steps", "measure_training", "peak_bytes", "training_step"]
 
 
 def measure_steps(
@@ -35,31 +35,55 @@ def measure_steps(
     """
     if model not in models.MODELS:
         raise ValueError(f"no model {model!r}; known: {', '.join(models.MODELS)}")
-    check_precision(precision)
     seeded(0)
-    images = torch.randn(batch_size, *models.MODELS[model].input_shape)
-    labels = torch.randint(0, 2, (batch_size,))
     names = [name for name, method in catalogue.methods.items() if not method.literal]
-    training = {
-        name: training_step(models.build(model, name), catalogue.get(name), images, labels, precision) for name in names
-    }
-    inference = {name: _inference(model, name, images) for name in names}
-    tables = []
-    for what, contenders in (("training", training), ("inference", inference)):
-        if what == "inference" and precision != "float32":
-            continue
-        table = side_by_side(contenders, rounds=rounds).reset_index(names="method")
-        table.insert(0, "what", what)
-        table["images_per_second"] = (1000 * batch_size / table["ms"]).round()
-        if what == "training":
-            table["peak_mb"] = [peak_bytes(training[name]) / 1e6 for name in table["method"]]
-            table["peak_ratio"] = table["peak_mb"] / table["peak_mb"].iloc[0]
-        tables.append(table)
-    result = pd.concat(tables, ignore_index=True)
+    networks = {name: (models.build(model, name), catalogue.get(name)) for name in names}
+    shape = models.MODELS[model].input_shape
+    training = measure_training(networks, shape, batch_size=batch_size, rounds=rounds, precision=precision)
+    training.insert(0, "what", "training")
+    tables = [training]
+    if precision == "float32":
+        images = torch.randn(batch_size, *shape)
+        inference = side_by_side({name: _inference(model, name, images) for name in names}, rounds=rounds)
+        inference.insert(0, "what", "inference")
+        inference["images_per_second"] = (1000 * batch_size / inference["ms"]).round()
+        tables.append(inference.assign(batch_size=batch_size, precision=precision))
+    result = pd.concat(tables).reset_index(names="method")
+    result.insert(0, "what", result.pop("what"))
     result.insert(0, "model", model)
-    result["batch_size"] = batch_size
-    result["precision"] = precision
     return result.round(4)
+
+
+def measure_training(
+    networks: Mapping[str, tuple[torch.nn.Module, Method]],
+    input_shape: Sequence[int],
+    *,
+    batch_size: int = 128,
+    rounds: int = 25,
+    precision: str = "float32",
+) -> pd.DataFrame:
+    """Times of a whole training step of several networks, which take turns on the same random batch.
+
+    Args:
+        networks: by name, each with the method that it was built for; ratios are to the first.
+        input_shape: of one input, (channels, height, width) or (features,).
+        precision: ``"float32"``, or ``"bf16"`` for autocast.
+
+    Returns:
+        A row for each network, as those of :func:`measure_steps` on training.
+
+    Raises:
+        ValueError: the precision is unknown.
+    """
+    check_precision(precision)
+    images = torch.randn(batch_size, *input_shape)
+    labels = torch.randint(0, 2, (batch_size,))
+    steps = {name: training_step(*network, images, labels, precision) for name, network in networks.items()}
+    table = side_by_side(steps, rounds=rounds)
+    table["images_per_second"] = (1000 * batch_size / table["ms"]).round()
+    table["peak_mb"] = [peak_bytes(steps[name]) / 1e6 for name in table.index]
+    table["peak_ratio"] = table["peak_mb"] / table["peak_mb"].iloc[0]
+    return table.assign(batch_size=batch_size, precision=precision).round(4)
 
 
 def check_precision(precision: str) -> None:

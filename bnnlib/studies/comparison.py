@@ -22,7 +22,7 @@ COLUMNS = {
     "1-bit MACs": "multiply-accumulates of one input on bits",
     "2-bit MACs": "multiply-accumulates of one input on codes of two bits",
     "real MACs": "multiply-accumulates of one input with a real number in them",
-    "step": "time of a training step, float's being 1; NaN where it was not measured, as for changed methods",
+    "step": "time of a training step, float's being 1; NaN where it was not measured",
     "processor": "on which",
 }
 
@@ -58,7 +58,7 @@ def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame
                 "1-bit MACs": counted.macs(1),
                 "2-bit MACs": counted.macs(2),
                 "real MACs": counted.macs(32),
-                **_step(folder / "bench" / f"steps-{run.model}.csv", run),
+                **_step(folder / "bench", described.name, run),
             }
         )
     table = table.join(pd.DataFrame(rows, index=table.index))
@@ -66,11 +66,17 @@ def comparison(study: str = "ideas", folder: Path | None = None) -> pd.DataFrame
     return table.loc[order, list(COLUMNS)]
 
 
-def _step(path: Path, run: Run) -> dict[str, float | str | None]:
-    """The measured ratio of a training step, of the table's last processor. The methods are timed as they are."""
-    if not path.exists() or set(run.method_options) - {"loss"}:
-        return {"step": None, "processor": None}
-    rows = pd.read_csv(path).query("what == 'training' and method == @run.method")
+def _step(tables: Path, study: str, run: Run) -> dict[str, float | str | None]:
+    """The measured ratio of a training step, of the table's last processor.
+
+    It is that of the study's own arms if these were timed, else that of the model under the method as it is.
+    """
+    own, of_model = tables / f"arms-{study}.csv", tables / f"steps-{run.model}.csv"
+    rows = pd.DataFrame()
+    if own.exists():
+        rows = pd.read_csv(own).query("arm == @run.arm")
+    elif of_model.exists() and not set(run.method_options) - {"loss"}:
+        rows = pd.read_csv(of_model).query("what == 'training' and method == @run.method")
     if not len(rows):
         return {"step": None, "processor": None}
     return {"step": rows["ratio"].iloc[-1], "processor": rows["processor"].iloc[-1]}

@@ -59,6 +59,22 @@ def test_the_step_is_the_bench_table_s_and_missing_where_there_is_none(tmp_path)
     assert np.isnan(table.loc["float", "step"])
 
 
+def test_the_step_of_a_study_s_own_arms_goes_before_the_model_s(tmp_path):
+    (tmp_path / "bench").mkdir()
+    of_model = [{"what": "training", "method": "bnn", "ratio": 1.5, "processor": "mine"}]
+    pd.DataFrame(of_model).to_csv(tmp_path / "bench" / "steps-compact-cnn.csv")
+    rows = [
+        {"arm": "float", "ratio": 1.0, "processor": "first"},
+        {"arm": "bnn", "ratio": 1.2, "processor": "first"},
+        {"arm": "float", "ratio": 1.0, "processor": "second"},
+        {"arm": "bnn", "ratio": 1.3, "processor": "second"},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "bench" / "arms-toy.csv")
+    table = comparison("toy", tmp_path)
+    assert table["step"].tolist() == [1.0, 1.3]
+    assert table["processor"].unique().tolist() == ["second"]
+
+
 def test_a_study_without_runs_gives_an_empty_table(tmp_path):
     assert list(comparison("ideas", tmp_path).columns) == list(COLUMNS)
     assert len(comparison("ideas", tmp_path)) == 0
