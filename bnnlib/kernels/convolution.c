@@ -16,6 +16,8 @@
 
 /* Outputs narrower than this are cut into strips along the images of a batch, if there are more images than columns. */
 #define NARROW 12
+/* Padded images that together take no more than this share one pass over the panels: both stay in the first-level cache. */
+#define TOGETHER ((size_t)16 << 10)
 
 size_t bits_convolution_size(const bits_convolution *c, int axis)
 {
@@ -130,6 +132,7 @@ typedef struct {
     const panel_thresholds *compare;
     void *out;
     int along_images, stream;
+    size_t together; /* images that share a pass over the panels */
 } task;
 
 /* Copies the images into a buffer of padded ones; where two rows of the filter share a word, after the pairs. */
@@ -193,11 +196,11 @@ static void strip(const task *t, size_t group, size_t panel, size_t image, size_
     t->kernels->strip(&a, rows, t->panels + (group * panels + panel) * panel_size, &epilogue);
 }
 
-/* Strips begin .. end. A panel stays in the first-level cache for all strips of an image. */
+/* Strips begin .. end. A panel stays in the first-level cache for all strips of one image, or of several small ones. */
 static void part(void *context, size_t begin, size_t end)
 {
     const task *t = context;
-    const size_t many = t->along_images ? end - begin : t->heights; /* consecutive strips of one panel */
+    const size_t many = t->along_images ? end - begin : t->heights * t->together; /* consecutive strips of one panel */
     for (size_t first = begin, last; first < end; first = last) {
         last = t->along_images ? end : (first / many + 1) * many;
         last = last < end ? last : end;
@@ -229,6 +232,8 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
     t.length = joined ? c->kernel[1] * words : words;
     t.runs = bits_filter_words(c) / t.length;
     t.along_images = t.widths < NARROW && c->images > t.widths;
+    t.together = TOGETHER / (t.height * t.width * pixel * sizeof *x);
+    t.together += !t.together;
 
     panel_thresholds made = {NULL, NULL};
     uint64_t *buffer = NULL;

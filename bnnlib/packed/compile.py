@@ -431,9 +431,12 @@ class _Compiler:
     def _branches(self, name: str, layer, value: _Value, options) -> tuple[_Value, np.float32]:
         """IE-Net's sum over branches: products of the same weights, each with its shifted signs and its factor."""
         total = None
-        for branch, shift in enumerate(layer.shift):
-            codes, _ = self._codes(f"{name}.branch{branch}", layer.input_quantizer, value, shift)
-            product = self._add(Product((codes.name,), f"{name}.branch{branch}.sums", **options), False)
+        codes = [
+            self._codes(f"{name}.branch{branch}", layer.input_quantizer, value, shift)[0]
+            for branch, shift in enumerate(layer.shift)
+        ]  # all before the first product: the runtime takes them in one call
+        for branch, of_branch in enumerate(codes):
+            product = self._add(Product((of_branch.name,), f"{name}.branch{branch}.sums", **options), False)
             if total is None:
                 total = product
                 continue

@@ -63,7 +63,7 @@ class Layouts:
         self._made: dict = {}
 
     def of(self, kind: str, operation: Product, make: Callable[[], object]):
-        key = kind, operation.output
+        key = kind, id(operation.weights), operation.geometry.dilation, operation.groups
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -85,6 +85,8 @@ class Prepared:
         self._values: dict[str, np.ndarray | PackedCodes] = {"input": self.input}
         self._codes = {operation.output for operation in network.operations if isinstance(operation, Sign | Levels)}
         self._waiting: dict[str, tuple[str, list[calls.Step]]] = {}  # values not computed yet: from which, and how
+        self._beside = _branches(steps)
+        self._blocks: dict[tuple[str, ...], np.ndarray] = {}
         self._ends: list[tuple[str, int]] = []  # of each step: what it makes, and the number of calls up to its end
         for step in steps:
             self._add(step)
@@ -121,12 +123,20 @@ class Prepared:
 
     # memory and values
 
-    def _new(self, shape: Shape, dtype=np.float32) -> np.ndarray:
+    def _new(self, shape: Shape, dtype=np.float32, values: int = 1) -> np.ndarray:
         height, width, channels = shape
         last = kernels.words_per_row(channels) if dtype == np.uint64 else channels
-        made = kernels.empty((self._count, height, width, last), dtype)
+        made = kernels.empty((values * self._count, height, width, last), dtype)
         self.bytes += made.nbytes
         return made
+
+    def _new_of(self, name: str, dtype) -> np.ndarray:
+        """Memory for a value; those of the branches of a layer lie one after the other, like more images."""
+        names = self._beside.get(name, (name,))
+        if names not in self._blocks:
+            self._blocks[names] = self._new(self._shapes[name], dtype, len(names))
+        begin = names.index(name) * self._count
+        return self._blocks[names][begin : begin + self._count]
 
     def _value(self, name: str) -> np.ndarray | PackedCodes:
         """A value, computed by now: steps from value to value wait until somebody takes them."""
@@ -208,7 +218,7 @@ class Prepared:
                 self._values[source] = self._reals(source)
             self._waiting[shifted] = (source, [*steps, ("add", (sign.shift,))])
             name = shifted
-        x, words = self._reals(name), self._new(shape, np.uint64)
+        x, words = self._reals(name), self._new_of(sign.output, np.uint64)
         if sign.strict:
             self._calls.append(lambda: np.copyto(words, kernels.pack_images(x > 0, "NHWC")))
         else:
@@ -252,7 +262,13 @@ class Prepared:
             self._calls.append(lambda: np.copyto(words, kernels.pack_images(x.values(), "NHWC", groups=groups)))
             if operation.weights.values.shape[0] // groups % 64:
                 compare = None  # a word of the output would hold filters of two groups
-        out = self._out(operation, compare, np.int32)
+        branches = self._beside.get(operation.output)
+        made = self._out(operation, compare, np.int32) if branches is None else self._new_of(operation.output, np.int32)
+        if branches and operation.output != branches[0]:
+            return made  # the first one's call has computed it
+        out = made
+        if branches:
+            words, out = self._blocks[self._beside[operation.inputs[0]]], self._blocks[branches]
         geometry, (top, _, left, _) = operation.geometry, operation.geometry.padding
         self._calls.append(
             calls.conv2d(
@@ -260,7 +276,7 @@ class Prepared:
                 pad_value=operation.pad_value, comparison=compare, threads=self._threads,
             )
         )  # fmt: skip
-        return out
+        return made
 
     def _of_bytes(self, operation: Product, x: PackedCodes, step: Step) -> np.ndarray:
         geometry, comparison = operation.geometry, step.comparison
@@ -334,6 +350,31 @@ class Prepared:
                 self._calls.append(calls.max_pool_bytes(codes, *_window(geometry), steps, turned, pooled))
             codes = pooled
         return PackedCodes(codes, self._shapes[step.output][2], step.low)
+
+
+def _branches(steps: Sequence[Step]) -> dict[str, tuple[str, ...]]:
+    """Products of the same weights whose signs are all there before the first of them, as those of IE-Net's branches.
+
+    Returns:
+        For each such product the outputs of all of them, for each of their signs the outputs of all signs.
+    """
+    places = {step.output: place for place, step in enumerate(steps)}
+    signs = {step.output for step in steps if isinstance(step.operation, Sign) and step.makes_codes}
+    alike: dict[tuple, list[Step]] = {}
+    for step in steps:
+        product = step.operation
+        if isinstance(product, Product) and product.groups == 1 and step.comparison is None:
+            alike.setdefault((id(product.weights), product.geometry, product.pad_value), []).append(step)
+    found: dict[str, tuple[str, ...]] = {}
+    for products in alike.values():
+        ready = {}
+        for step in products:
+            (codes,) = step.operation.inputs
+            if codes in signs and codes not in found and places[codes] < places[products[0].output]:
+                ready.setdefault(codes, step.output)
+        if len(ready) > 1:
+            found |= dict.fromkeys(ready, tuple(ready)) | dict.fromkeys(ready.values(), tuple(ready.values()))
+    return found
 
 
 def _of_sign(step: Step) -> calls.Compare | None:

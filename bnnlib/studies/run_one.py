@@ -161,7 +161,7 @@ def _train_and_store(study: Study, run: Run, store: ResultsStore, folder: Path, 
         **_described(run),
         "figures": figures,
         "epochs": {name: [None if v != v else v for v in epochs[name].tolist()] for name in epochs.columns},
-        "provenance": _over_sessions(result.sessions),
+        "provenance": _over_sessions(result.sessions) | {"data": splits.description},  # CIFAR-10 has two sources
     }
     state = result.model.state_dict()
     if run.id in study.needed:

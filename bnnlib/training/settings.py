@@ -25,7 +25,7 @@ class Settings:
         schedule: of the learning rate after the warm-up: ``"cosine"`` or ``"linear"``, both to zero at the end, or
             ``"constant"``.
         warmup_epochs: in them the learning rate rises linearly to its value.
-        weight_decay: of real weights.
+        weight_decay: of real weights. SGD's is coupled: the gradient of an L2 term, which momentum takes up, too.
         latent_weight_decay: of latent weights: a latent weight pulled to zero flips more.
         label_smoothing: share of the target that is spread over all classes, in [0, 1); of cross-entropy only.
         distillation: share of the loss that compares with a teacher's softened scores, in [0, 1]; the rest is the

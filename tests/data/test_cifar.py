@@ -114,7 +114,7 @@ def test_a_jpeg_copy_is_read_once_and_named(place, monkeypatch):
     assert torch.equal(data.load("CIFAR10", "full", train_size=20).train.values, splits.train.values)
 
 
-def test_a_crop_moves_the_image_within_its_margin_and_a_flip_mirrors_it(place):
+def test_a_crop_moves_the_image_within_its_margin(place):
     jpegs(place)
     train = data.load("CIFAR10", "full", augment="crop").train
     bright = int(train.labels.argmax())
@@ -123,6 +123,17 @@ def test_a_crop_moves_the_image_within_its_margin_and_a_flip_mirrors_it(place):
     assert dark.min() < 5 * 32
     assert 200 < dark.max() <= 32 * 32 - 28 * 28
     assert torch.equal(seen[:, 0].amax((1, 2)), seen[:, 0].amax((1, 2))[:1].expand(200))
+
+
+def test_a_flip_mirrors_half_of_the_images_and_changes_nothing_else(place, monkeypatch):
+    files = {"data_batch_1.bin": binary(*images(30, 1)), "test_batch.bin": binary(*images(10, 9))}
+    official(place, monkeypatch, cifar.BINARY, {f"cifar-10-batches-bin/{name}": file for name, file in files.items()})
+    train = data.load("CIFAR10", "full", augment="flip").train
+    as_it_is = cifar.PIXELS(train.values[:1])
+    seen = train.inputs(torch.zeros(200, dtype=torch.long), torch.Generator().manual_seed(0))
+    mirrored = (seen == as_it_is.flip(-1)).flatten(1).all(1)
+    assert torch.equal((seen == as_it_is).flatten(1).all(1), ~mirrored)
+    assert 70 < mirrored.sum() < 130
 
 
 def test_colours_are_centred_and_scaled_each_by_itself():
@@ -151,6 +162,11 @@ def test_what_is_wrong_with_a_copy_is_named(place, more, message):
 def test_an_archive_that_was_cut_short_or_lacks_a_class_is_refused(place):
     jpegs(place, test=0)
     with pytest.raises(data.DataCorrupt, match="1 test images of each class, it holds airplane 0"):
+        data.load("CIFAR10", "full")
+    jpegs(place)
+    without_deer = [f"test/{name}/1.jpg" for name in cifar.CLASSES if name != "deer"]
+    tar(place / cifar.JPEG["test"], dict.fromkeys(without_deer, jpeg(np.zeros((32, 32, 3), np.uint8))), "w:xz")
+    with pytest.raises(data.DataCorrupt, match=r"1 test images of each class, .* cat 1, deer 0, dog 1"):
         data.load("CIFAR10", "full")
     content = (place / cifar.JPEG["train"]).read_bytes()
     middle = len(content) // 2

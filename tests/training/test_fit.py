@@ -20,6 +20,7 @@ from bnnlib.training import (
     Settings,
     balanced_accuracy,
     fit,
+    make_optimizer,
     reestimate_batch_norm,
     scores,
     seeded,
@@ -354,6 +355,22 @@ def test_weight_decay_reaches_the_weights_it_names(tiny):
             ends.append([model.layers[0].weight, model.layers[2].weight])  # real, latent
         changes[field] = [not torch.equal(*pair) for pair in zip(*ends, strict=True)]
     assert changes == {"weight_decay": [True, False], "latent_weight_decay": [False, True]}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_decay_is_coupled_in_sgd_and_decoupled_in_adam(optimizer):
+    """Without a gradient only decay moves the weight; SGD's momentum remembers that, Adam's doesn't."""
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    settings = Settings(optimizer=optimizer, learning_rate=0.1, momentum=0.5, weight_decay=0.2)
+    steps = make_optimizer(layer, "float", settings)
+    seen = []
+    for _ in range(2):
+        layer.weight.grad = torch.zeros_like(layer.weight)
+        steps.step()
+        seen.append(layer.weight.item())
+    second = 0.98 - 0.1 * (0.5 * 0.2 + 0.2 * 0.98) if optimizer == "sgd" else 0.98**2
+    assert seen == pytest.approx([0.98, second])
 
 
 class Told(nn.Module):
