@@ -10,7 +10,8 @@ from torch import nn
 
 import bnnlib
 from bnnlib import models
-from bnnlib.layers import HardTanh, QuantizedLayer, Residual, RPReLU
+from bnnlib.kernels import prepared as calls
+from bnnlib.layers import BranchedConv2d, HardTanh, QuantizedLayer, Residual, RPReLU
 from bnnlib.packed import PackedModel
 from bnnlib.packed.compile import norm_constants
 from bnnlib.packed.export.c import write_c
@@ -19,7 +20,17 @@ from bnnlib.packed.export.wasm import write_wasm
 from bnnlib.packed.operations import PIXEL, Geometry, Levels, Norm, Product, Sign, Weights, fused_multiply_add
 from bnnlib.packed.plan import planned
 from bnnlib.packed.thresholds import Chain, steps
-from bnnlib.quantizers import LSQ, BiRealWeight, DoReFaActivation, NotPackable, RSign, SteSign, StrictSign
+from bnnlib.quantizers import (
+    LSQ,
+    BiRealWeight,
+    DoReFaActivation,
+    IEEActivation,
+    IEEWeight,
+    NotPackable,
+    RSign,
+    SteSign,
+    StrictSign,
+)
 
 PACKABLE = [name for name, method in bnnlib.methods.items() if not method.literal]
 
@@ -98,6 +109,45 @@ def test_the_networks_of_the_studies_pack(build, shape, name):
         scores = model(x).numpy()
     np.testing.assert_allclose(packed.scores(x.numpy()), scores, rtol=1e-3, atol=2e-4 * np.abs(scores).max())
     assert packed.bytes == bnnlib.summary(model, shape).bytes
+
+
+class Twice(nn.Module):
+    """A layer of branches that runs twice, on values of which the second depends on the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = BranchedConv2d(
+            8, 8, 3, padding=1, branches=3, weight_quantizer=IEEWeight(8), input_quantizer=IEEActivation()
+        )
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Linear(8 * 6 * 6, 3)
+
+    def forward(self, x):
+        x = self.norm(self.layer(self.norm(self.layer(x))))
+        return self.last(x.flatten(1))
+
+
+@pytest.mark.parametrize("branches", [1, 2, 3])
+def test_the_branches_of_a_layer_are_one_convolution(branches, monkeypatch):
+    images, convolve = [], calls.conv2d
+    monkeypatch.setattr(calls, "conv2d", lambda x, *rest, **more: images.append(len(x)) or convolve(x, *rest, **more))
+    method = bnnlib.methods["ie-net"].varied(branches=branches)
+    model = unsettle(models.CompactCNN(method, size=12)).eval()
+    packed = bnnlib.pack(model, SHAPE)
+    x = np.random.default_rng(0).standard_normal((5, *SHAPE)).astype(np.float32)
+    images.clear()
+    scores = packed.scores(x)
+    assert images == [branches * 5] * sum(hasattr(layer, "mix") for layer in model.modules())
+    with torch.no_grad():
+        np.testing.assert_allclose(scores, model(torch.from_numpy(x)).numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_layer_of_branches_that_runs_twice_is_packed_right():
+    torch.manual_seed(0)
+    model = unsettle(Twice()).eval()
+    x = torch.randn(3, 8, 6, 6)
+    with torch.no_grad():
+        scores = model(x).numpy()
+    np.testing.assert_allclose(bnnlib.pack(model, (8, 6, 6)).scores(x.numpy()), scores, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", PACKABLE)
