@@ -11,7 +11,7 @@ from bnnlib.studies.registry import store_of
 __all__ = ["COMPARED", "NEEDS", "Need", "compared", "recommend"]
 
 # Studies whose runs differ in the method only, with the data they are about. One that has no rows yet is left out.
-COMPARED = {"ideas": "Fashion-MNIST", "words": "ten spoken words"}
+COMPARED = {"ideas": "Fashion-MNIST", "words": "ten spoken words", "cifar-methods": "CIFAR-10 (a JPEG copy)"}
 CLOSE = 1.0  # points of accuracy that a need may cost
 
 
