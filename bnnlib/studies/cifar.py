@@ -12,7 +12,7 @@ augmentation; for CARRY_OVER a second decay, "alone", without the other regulari
 decay of the first kind: BRANCHES trains it with none.
 
 Sizes were chosen for some ten hours on two threads (they took about sixteen). At width 16 a trial of float reached
-85.4 % of the validation images in 16 epochs, so that 20 promised 86 on the test; width 8 takes two fifths of the time,
+85.4 % on validation in 16 epochs, so that 20 promised 86 on the test; width 8 takes two fifths of the time,
 and shows differences of a few points. The optimiser is AdamW, as in the course's other studies. Of the other methods
 four are compared: IR-Net and BNN were left out for time.
 
