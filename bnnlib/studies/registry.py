@@ -23,7 +23,7 @@ STUDIES: dict[str, Study] = {
         *(speaker_gender.TUNING, speaker_gender.METHODS, speaker_gender.FOLDED),
         *(cifar.TUNING, cifar.DECAY_TUNING, cifar.BRANCHES, cifar.CARRY_OVER, cifar.TEACHER),
         *(cifar.MOBILENET_DECAY, cifar.MOBILENET),
-        *(cifar.METHODS_DECAY, cifar.AUGMENTATION, cifar.METHODS, cifar.PRECISION),
+        *(cifar.METHODS_DECAY, cifar.AUGMENTATION, cifar.METHODS, cifar.METHODS_BLOCK, cifar.PRECISION),
     )
 }
 
