@@ -4,8 +4,8 @@ Four studies and their tuning. BRANCHES trains float and K = 1, 2, 3 branches; i
 longest. CARRY_OVER gives each regulariser to a float network and to a binary one (MOBILENET to one in float), with
 few samples and many epochs, so that there is something to regularise; TEACHER lets a float network, that of BRANCHES,
 teach K = 3, or one give it its weights, beside training K = 3 for as long; METHODS puts IE-Net with one branch, in its
-authors' block, beside others in theirs. These three use a narrow ResNet-18. All train in bf16 (autocast; evaluation is
-float32); PRECISION trains two arms of METHODS in float32, to compare.
+authors' block, beside others in theirs, and METHODS_BLOCK gives it theirs. These use a narrow ResNet-18. All train in
+bf16 (autocast; evaluation is float32); PRECISION trains two arms of METHODS in float32, to compare.
 
 Float and binary networks are tuned alike: a rate for each from one grid, then a weight decay, then whether there is
 augmentation; for CARRY_OVER a second decay, "alone", without the other regularisers. MobileNetV2, the slowest, has no
