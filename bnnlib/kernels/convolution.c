@@ -16,8 +16,8 @@
 
 /* Outputs narrower than this are cut into strips along the images of a batch, if there are more images than columns. */
 #define NARROW 12
-/* Padded images that together take no more than this share one pass over the panels: both stay in the first-level cache. */
-#define TOGETHER ((size_t)16 << 10)
+/* Bytes of padded images that are one block, with one pass over the panels: both stay in the first-level cache. */
+#define IMAGE_BLOCK ((size_t)16 << 10)
 
 size_t bits_convolution_size(const bits_convolution *c, int axis)
 {
@@ -132,7 +132,7 @@ typedef struct {
     const panel_thresholds *compare;
     void *out;
     int along_images, stream;
-    size_t together; /* images that share a pass over the panels */
+    size_t image_block; /* images that share a pass over the panels */
 } task;
 
 /* Copies the images into a buffer of padded ones; where two rows of the filter share a word, after the pairs. */
@@ -200,7 +200,7 @@ static void strip(const task *t, size_t group, size_t panel, size_t image, size_
 static void part(void *context, size_t begin, size_t end)
 {
     const task *t = context;
-    const size_t many = t->along_images ? end - begin : t->heights * t->together; /* consecutive strips of one panel */
+    const size_t many = t->along_images ? end - begin : t->heights * t->image_block; /* consecutive strips of one panel */
     for (size_t first = begin, last; first < end; first = last) {
         last = t->along_images ? end : (first / many + 1) * many;
         last = last < end ? last : end;
@@ -232,8 +232,8 @@ int bits_convolve(const bits_kernels *kernels, const bits_convolution *c, const 
     t.length = joined ? c->kernel[1] * words : words;
     t.runs = bits_filter_words(c) / t.length;
     t.along_images = t.widths < NARROW && c->images > t.widths;
-    t.together = TOGETHER / (t.height * t.width * pixel * sizeof *x);
-    t.together += !t.together;
+    t.image_block = IMAGE_BLOCK / (t.height * t.width * pixel * sizeof *x);
+    t.image_block += !t.image_block; /* at least one */
 
     panel_thresholds made = {NULL, NULL};
     uint64_t *buffer = NULL;
