@@ -54,6 +54,10 @@ Results = Annotated[
         "a study of your own ./results.",
     ),
 ]
+Precision = Annotated[str, typer.Option(help="float32, or bf16 for autocast.")]
+BatchSize = Annotated[int, typer.Option(min=2, help="Images of a step.")]
+Rounds = Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")]
 PackedNetwork = Annotated[
     str,
     typer.Argument(
@@ -283,10 +287,10 @@ def study_show(name: StudyName, results: Results = None) -> None:
 @bench_app.command("steps")
 def bench_steps(
     model: Annotated[str, typer.Option(help="compact-cnn, command-cnn, mlp or wake-word.")] = "compact-cnn",
-    precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
-    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    precision: Precision = "float32",
+    batch_size: BatchSize = 128,
+    rounds: Rounds = 25,
+    threads: Threads = 1,
     results: Results = None,
 ) -> None:
     """Times a training step and an inference under every method against the same network in float.
@@ -313,10 +317,10 @@ def bench_steps(
 @bench_app.command("arms")
 def bench_arms(
     name: StudyName,
-    precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
-    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    precision: Precision = "float32",
+    batch_size: BatchSize = 128,
+    rounds: Rounds = 25,
+    threads: Threads = 1,
     results: Results = None,
 ) -> None:
     """Times a training step of each arm of a study, its network and method as they are, against that of the first arm.
@@ -353,7 +357,7 @@ def bench_matmul(
         list[str] | None,
         typer.Option(help="MxNxK, such as 1024x1024x1024; may be repeated. By default the book's sizes."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    rounds: Rounds = 15,
     cold: Annotated[bool, typer.Option(help="Also with caches flushed before each call.")] = True,
     results: Results = None,
 ) -> None:
@@ -393,7 +397,7 @@ def bench_matmul(
 
 @bench_app.command("convolution")
 def bench_convolution(
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    rounds: Rounds = 15,
     results: Results = None,
 ) -> None:
     """Times 3x3 convolutions on bits against PyTorch's float32 (both memory formats) and int8.
@@ -417,7 +421,7 @@ def bench_convolution(
 
 @bench_app.command("packing")
 def bench_packing(
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    rounds: Rounds = 15,
     results: Results = None,
 ) -> None:
     """Times the packing of floats into bits against reading and copying them.
@@ -436,7 +440,7 @@ def bench_packing(
 
 @bench_app.command("biometrics")
 def bench_biometrics(
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
+    rounds: Rounds = 25,
     results: Results = None,
 ) -> None:
     """Times the all-binary network on utterances of 1, 2 and 4 seconds against PyTorch's float32, features given."""
@@ -454,7 +458,7 @@ def bench_biometrics(
 @bench_app.command("branches")
 def bench_branches(
     images: Annotated[int, typer.Option(min=1, help="Images of a batch.")] = 1,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 25,
+    rounds: Rounds = 25,
     results: Results = None,
 ) -> None:
     """Times IE-Net's branches in one convolution on bits against one convolution for each branch.
@@ -477,10 +481,10 @@ def bench_branches(
 def bench_branch_costs(
     model: Annotated[str, typer.Option(help="resnet18, resnet20 or mobilenet-v2.")] = "resnet18",
     width: Annotated[float | None, typer.Option(min=0.05, help="Of the network; its full width by default.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, or bf16 for autocast.")] = "float32",
-    batch_size: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 128,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 5,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    precision: Precision = "float32",
+    batch_size: BatchSize = 128,
+    rounds: Rounds = 5,
+    threads: Threads = 1,
     results: Results = None,
 ) -> None:
     """Times a training step of IE-Net's branches against the float network's, and counts memory, bytes and operations.
@@ -531,7 +535,7 @@ def bench_networks(
     compiled: Annotated[
         bool, typer.Option(help="torch.compile takes part: a minute for each network and batch.")
     ] = True,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender that count.")] = 15,
+    rounds: Rounds = 15,
     results: Results = None,
 ) -> None:
     """Times whole packed networks against their float twins in PyTorch, ONNX Runtime and OpenVINO.
